@@ -1,0 +1,104 @@
+"""Building blocks that the generators share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def tiled(condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Concatenate a ``(B, K)`` condition, spread over the plane, to a ``(B, C, H, W)`` image."""
+    planes = condition.to(image)[:, :, None, None].expand(-1, -1, *image.shape[-2:])
+    return torch.cat([image, planes], dim=1)
+
+
+def conv_norm_relu(
+    in_channels: int, out_channels: int, kernel: int, stride: int, padding: int
+) -> nn.Sequential:
+    """Convolution without bias, affine instance norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
+        nn.InstanceNorm2d(out_channels, affine=True),
+        nn.ReLU(inplace=True),
+    )
+
+
+def upconv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:
+    """4x4 transposed convolution that doubles the size, affine instance norm, ReLU."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False),
+        nn.InstanceNorm2d(out_channels, affine=True),
+        nn.ReLU(inplace=True),
+    )
+
+
+def reflected_conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution with reflection padding, affine instance norm, ReLU."""
+    return nn.Sequential(
+        nn.ReflectionPad2d(1),
+        nn.Conv2d(in_channels, out_channels, 3, stride, bias=False),
+        nn.InstanceNorm2d(out_channels, affine=True),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Hourglass(nn.Module):
+    """Looks at features at several sizes: down by a strided convolution, up by nearest and a
+    convolution, merged by addition with a convolution of what came in. H and W must be multiples
+    of ``2 ** depth`` and at least ``2 ** (depth + 1)``.
+    """
+
+    def __init__(self, channels: int, depth: int) -> None:
+        super().__init__()
+        self.skip = reflected_conv(channels, channels)
+        self.down = reflected_conv(channels, channels, stride=2)
+        self.enter = reflected_conv(channels, channels)
+        self.inner = (
+            Hourglass(channels, depth - 1) if depth > 1 else reflected_conv(channels, channels)
+        )
+        self.up = reflected_conv(channels, channels)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        inner = self.inner(self.enter(self.down(features)))
+        return self.skip(features) + self.up(F.interpolate(inner, scale_factor=2.0))
+
+
+class SpatialAttention(nn.Sequential):
+    """The paper's SEDN: an hourglass of depth 2 that ends in a ``(B, 1, H, W)`` map in (0, 1)."""
+
+    def __init__(self, in_channels: int, channels: int = 64) -> None:
+        super().__init__(
+            reflected_conv(in_channels, channels),
+            Hourglass(channels, depth=2),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, 1, 3),
+            nn.Sigmoid(),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """conv3-IN-ReLU, conv3-IN, added to the input; no activation after the sum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *conv_norm_relu(channels, channels, 3, 1, 1),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            nn.InstanceNorm2d(channels, affine=True),
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features + self.body(features)
+
+
+class SpatialAttentionResidualBlock(ResidualBlock):
+    """The paper's SARB: the residual is multiplied by a spatial attention map before the sum."""
+
+    def __init__(self, channels: int, attention_channels: int = 64) -> None:
+        super().__init__(channels)
+        self.attention = SpatialAttention(channels, attention_channels)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        residual = self.body(features)
+        return features + residual * self.attention(residual)

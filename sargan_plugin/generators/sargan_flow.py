@@ -1,0 +1,117 @@
+"""SARGAN with flow: moves what can be moved, paints only what cannot.
+
+Our own member of the family, and the model that ships. A smile is first of all a movement: lips,
+cheeks and lids keep their texture and travel. So the generator predicts a smooth flow, and on top
+of it SARGAN's colour change, limited by a mask to where something has to appear or vanish (teeth,
+wrinkles, the white of an eye).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.models import register_model
+from torch import nn
+
+from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.generators.blocks import (
+    SpatialAttentionResidualBlock,
+    conv_norm_relu,
+    tiled,
+)
+from sargan_plugin.generators.edit import Edit, Generator
+
+
+class ConditionalSARB(SpatialAttentionResidualBlock):
+    """A SARB whose features are first scaled and shifted, channel by channel, by the condition.
+
+    Instance norm removes whatever is constant over the plane, tiled conditions included; a
+    modulation of the features is what reliably reaches the depth of the network.
+    """
+
+    def __init__(self, channels: int, attention_channels: int, conditions: int) -> None:
+        super().__init__(channels, attention_channels)
+        self.modulation = nn.Linear(conditions, 2 * channels)
+        nn.init.normal_(self.modulation.weight, std=0.2)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, features: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, dim=1)
+        residual = self.body(features * (1 + scale) + shift)
+        return features + residual * self.attention(residual)
+
+
+class SARGANFlow(Generator):
+    """Pixel-unshuffle stem, SARBs at a quarter of the size, heads for flow, mask and change.
+
+    Args:
+        channels: width at half the crop's size; twice as wide at a quarter.
+        blocks: number of SARBs.
+        conditions: length of the condition.
+        max_flow: largest displacement as a share of half the crop's side.
+
+    Shape:
+        image ``(B, 3, S, S)`` in [-1, 1] with S a multiple of 16, condition ``(B, conditions)``.
+    """
+
+    def __init__(
+        self,
+        channels: int = 48,
+        blocks: int = 3,
+        conditions: int = len(EXPRESSIONS),
+        max_flow: float = 0.25,
+        crop_size: int = 128,
+    ) -> None:
+        super().__init__()
+        self.crop_size = crop_size
+        self.max_flow = max_flow
+        wide = 2 * channels
+        # No norm in the stem: the picture's own brightness and the condition must both survive it.
+        self.stem = nn.Sequential(
+            nn.Conv2d(12 + conditions, channels, 3, padding=1), nn.ReLU(inplace=True)
+        )
+        self.down = conv_norm_relu(channels, wide, 4, 2, 1)
+        self.blocks = nn.ModuleList(
+            [ConditionalSARB(wide, channels, conditions) for _ in range(blocks)]
+        )
+        self.reduce = conv_norm_relu(wide, channels, 3, 1, 1)
+        self.merge = conv_norm_relu(2 * channels, channels, 3, 1, 1)
+        self.to_flow = nn.Conv2d(channels, 2, 3, padding=1)
+        self.refine = nn.Sequential(
+            nn.Conv2d(channels + 3, channels // 2, 3, padding=1), nn.ReLU(inplace=True)
+        )
+        self.to_paint = nn.Conv2d(channels // 2, 4, 3, padding=1)
+        nn.init.zeros_(self.to_flow.weight)
+        nn.init.zeros_(self.to_flow.bias)
+        with torch.no_grad():
+            self.to_paint.bias[3] = -2.0  # the mask starts nearly closed
+
+    def edit(self, image: torch.Tensor, condition: torch.Tensor) -> Edit:
+        half = self.stem(tiled(condition, F.pixel_unshuffle(image, 2)))
+        quarter = self.down(half)
+        for block in self.blocks:
+            quarter = block(quarter, condition)
+        features = self.merge(torch.cat([half, enlarged(self.reduce(quarter))], dim=1))
+        paint = self.to_paint(self.refine(torch.cat([enlarged(features), image], dim=1)))
+        with torch.autocast(image.device.type, enabled=False):
+            paint = paint.to(image.dtype)
+            mask = torch.sigmoid(paint[:, 3:])
+            return Edit(mask * 2 * torch.tanh(paint[:, :3]), mask, self._flow(features, image))
+
+    def _flow(self, features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Displacements in crop pixels, predicted coarsely so that they stay smooth."""
+        size = image.shape[-1]
+        flow = self.to_flow(F.avg_pool2d(features.to(self.to_flow.weight.dtype), 2))
+        flow = torch.tanh(flow.to(image.dtype)) * (self.max_flow * size / 2)
+        return F.interpolate(flow, size=(size, size), mode="bicubic", align_corners=False)
+
+
+def enlarged(features: torch.Tensor) -> torch.Tensor:
+    """Double the size bilinearly: transposed convolutions and pixel shuffles leave a halftone."""
+    return F.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+@register_model
+def sargan_flow_128(pretrained: bool = False, **kwargs) -> SARGANFlow:
+    """The model that ships: 128-pixel crops, 64 channels, 3 SARBs."""
+    return SARGANFlow(**kwargs)

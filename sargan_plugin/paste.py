@@ -1,0 +1,239 @@
+"""Put the *edit* of a face back into the photo, at the photo's own resolution.
+
+The photo is never resampled through the small crop. With everything sampled at photo pixels::
+
+    moved  = photo at (position + flow)
+    detail = moved - (the crop, enlarged, at the same moved positions)
+    result = moved + delta - replace * (detail - grain)
+
+``delta``, ``replace`` and ``flow`` come from the crop and are enlarged smoothly; ``grain`` is
+random texture with the spectrum of the person's own cheek. Where the edit is zero, the photo is
+left bit for bit. Everything runs in the photo's float dtype with autocast disabled and is
+differentiable in the photo, the edit and the similarity (grain counts as a constant).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from kornia.geometry.transform import invert_affine_transform, warp_affine
+
+from sargan_plugin.align import (
+    apply_matrix,
+    crop_rectangle,
+    from_unit,
+    scale_of,
+    shifted,
+    shrink_to_scale,
+    to_unit,
+)
+from sargan_plugin.generators.edit import Edit
+
+# Photo pixels worked on at a time: bounds the memory a very large face needs.
+STRIP_PIXELS = 1 << 19
+# Both cheeks of the canonical crop, as (x, y) shares of its side: skin with nothing in its way.
+CHEEKS = ((0.36, 0.56), (0.64, 0.56))
+CHEEK_RADIUS = 0.055
+
+
+@dataclass(frozen=True)
+class EditedRectangle:
+    """The part of a photo around one face after its edit.
+
+    Attributes:
+        top: row of the rectangle's first line in the photo.
+        left: column of its first pixel.
+        pixels: ``(3, h, w)`` in the photo's dtype.
+        changed: pixels in which the edit is not zero; all others are copies of the photo's.
+        clipped: changed pixels that would have left the range of the dtype.
+    """
+
+    top: int
+    left: int
+    pixels: torch.Tensor
+    changed: int
+    clipped: int
+
+    def write_into(self, photo: torch.Tensor) -> None:
+        """Overwrite the rectangle in ``photo`` ``(3, H, W)``."""
+        height, width = self.pixels.shape[-2:]
+        photo[:, self.top : self.top + height, self.left : self.left + width] = self.pixels
+
+
+def paste_edit(
+    photo: torch.Tensor,
+    edit: Edit,
+    crop: torch.Tensor,
+    matrix: torch.Tensor,
+    *,
+    grain: bool = True,
+    seed: int = 0,
+) -> EditedRectangle:
+    """Apply the edit of one face to the part of a photo that it covers.
+
+    Args:
+        photo: ``(3, H, W)``, uint8, uint16 or float in [0, 1]. Not modified.
+        edit: of this face, batch size 1, already feathered and at its intensity.
+        crop: ``(3, S, S)`` canonical crop of this photo, float in [0, 1].
+        matrix: ``(2, 3)`` similarity from photo to crop; part of the crop must lie in the photo.
+        grain: whether replaced texture gets random texture like the cheek's.
+        seed: of the grain.
+    """
+    size = crop.shape[-1]
+    height, width = photo.shape[-2:]
+    top, left, bottom, right = crop_rectangle(matrix, size, height, width)
+    pieces, changed, clipped = [], 0, 0
+    with torch.autocast(photo.device.type, enabled=False):
+        fields = torch.cat([edit.delta / 2, edit.replace, crop[None].to(edit.delta)], dim=1)
+        flow = None if edit.flow is None else photo_flow(edit.flow, matrix)
+        reach = 0 if flow is None else math.ceil(float(flow.detach().abs().max())) + 2
+        texture = grain_texture(photo, crop, matrix, seed) if grain else None
+        for upper, lower in strips(top, bottom, right - left):
+            window = (
+                max(upper - reach, 0),
+                max(left - reach, 0),
+                min(lower + reach, height),
+                min(right + reach, width),
+            )
+            rectangle = (upper, left, lower, right)
+            strip, touched, out_of_range = edited_strip(
+                photo, window, rectangle, fields, flow, matrix, texture
+            )
+            before = photo[:, upper:lower, left:right]
+            pieces.append(torch.where(touched, from_unit(strip, photo.dtype), before))
+            changed, clipped = changed + int(touched.sum()), clipped + int(out_of_range.sum())
+    return EditedRectangle(top, left, torch.cat(pieces, dim=1), changed, clipped)
+
+
+def strips(top: int, bottom: int, width: int) -> Iterator[tuple[int, int]]:
+    """Cut ``top..bottom`` into pieces of at most ``STRIP_PIXELS`` pixels."""
+    step = max(1, STRIP_PIXELS // width)
+    for upper in range(top, bottom, step):
+        yield upper, min(upper + step, bottom)
+
+
+def edited_strip(
+    photo: torch.Tensor,
+    window: tuple[int, int, int, int],
+    rectangle: tuple[int, int, int, int],
+    fields: torch.Tensor,
+    flow: torch.Tensor | None,
+    matrix: torch.Tensor,
+    texture: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Edit one rectangle of the photo; ``window`` is the larger part that its flow may reach.
+
+    Returns the result ``(3, h, w)`` in [0, 1], and which pixels changed and which were clipped,
+    both ``(1, h, w)``.
+    """
+    upper, left, lower, right = rectangle
+    window_top, window_left, window_bottom, window_right = window
+    source = to_unit(photo[:, window_top:window_bottom, window_left:window_right], fields.dtype)
+    inside = (
+        ...,
+        slice(upper - window_top, lower - window_top),
+        slice(left - window_left, right - window_left),
+    )
+    here = shifted(matrix, left, upper)
+    painted = enlarge(fields[:, :4], here, lower - upper, right - left)[0]
+    delta, cover = painted[:3], painted[3:].clamp(0, 1)
+    low = enlarge(fields[:, 4:], shifted(matrix, window_left, window_top), *source.shape[-2:])[0]
+    both = torch.cat([source, source - low])
+    changed = (painted.detach() != 0).any(dim=0, keepdim=True)
+    if flow is None:
+        moved = both[inside]
+    else:
+        way = enlarge(flow, here, lower - upper, right - left)[0]
+        changed = changed | (way.detach() != 0).any(dim=0, keepdim=True)
+        moved = sample_at(both, way, left - window_left, upper - window_top)
+    image, detail = moved[:3], moved[3:]
+    if texture is not None:
+        detail = detail - tiled_texture(texture, rectangle)
+    result = image + delta - cover * detail
+    result = torch.where(changed, result, source[inside])
+    clipped = ((result.detach() < -1e-6) | (result.detach() > 1 + 1e-6)).any(dim=0, keepdim=True)
+    return result.clamp(0, 1), changed, clipped & changed
+
+
+def enlarge(fields: torch.Tensor, matrix: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Sample crop fields ``(1, C, S, S)`` at the pixels of a photo rectangle.
+
+    Bicubic, so that an enlarged change shows no facets; anti-aliased where the face is smaller
+    than the crop. ``matrix`` takes the rectangle's coordinates to the crop's. Exactly zero where
+    the neighbouring crop pixels are zero, and beyond the crop.
+    """
+    to_photo = invert_affine_transform(matrix[None]).to(fields.dtype)
+    fields, to_photo = shrink_to_scale(fields, to_photo)
+    return warp_affine(
+        fields, to_photo, (height, width), "bicubic", padding_mode="border", align_corners=True
+    )
+
+
+def photo_flow(flow: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """A flow in crop pixels along the crop's axes, as one in photo pixels along the photo's."""
+    linear = torch.linalg.inv(matrix[:, :2].to(flow))
+    return torch.einsum("ij,bjhw->bihw", linear, flow)
+
+
+def sample_at(source: torch.Tensor, way: torch.Tensor, left: int, top: int) -> torch.Tensor:
+    """Sample ``(C, H, W)`` bicubically at ``(left + x, top + y) + way``, ``way`` being (2, h, w)."""
+    height, width = source.shape[-2:]
+    ys = torch.arange(way.shape[-2], dtype=way.dtype, device=way.device)[:, None] + top
+    xs = torch.arange(way.shape[-1], dtype=way.dtype, device=way.device)[None, :] + left
+    x = (way[0] + xs) * (2 / max(width - 1, 1)) - 1
+    y = (way[1] + ys) * (2 / max(height - 1, 1)) - 1
+    grid = torch.stack([x, y], dim=-1)[None]
+    return F.grid_sample(
+        source[None], grid, mode="bicubic", padding_mode="border", align_corners=True
+    )[0]
+
+
+@torch.no_grad()
+def grain_texture(
+    photo: torch.Tensor, crop: torch.Tensor, matrix: torch.Tensor, seed: int
+) -> torch.Tensor | None:
+    """A tile of random texture ``(3, n, n)`` with the spectrum of the finer cheek texture.
+
+    Of the two cheeks the calmer is taken: the other may be under hair or at the face's edge.
+    Returns None where the crop holds all there is (a small face) or no cheek is in the picture.
+
+    Reference: Galerne et al., "Random phase textures", IEEE TIP 2011.
+    """
+    scale, size = float(scale_of(matrix[None])), crop.shape[-1]
+    radius = min(int(CHEEK_RADIUS * size / scale), 128)
+    if scale > 0.9 or radius < 4:
+        return None
+    centres = matrix.new_tensor(CHEEKS)[None] * size - 0.5
+    centres = apply_matrix(invert_affine_transform(matrix[None]), centres)[0]
+    details = []
+    for x, y in centres.round().int().tolist():
+        if radius <= x < photo.shape[-1] - radius and radius <= y < photo.shape[-2] - radius:
+            part = photo[:, y - radius : y + radius, x - radius : x + radius]
+            here = shifted(matrix, x - radius, y - radius)
+            low = enlarge(crop[None], here, 2 * radius, 2 * radius)[0]
+            details.append(to_unit(part, crop.dtype) - low)
+    if not details:
+        return None
+    calm = min(details, key=lambda detail: float(detail.square().mean()))
+    side = calm.shape[-1]
+    # A window keeps the patch's borders from counting as texture; its loss of energy is undone.
+    fade = torch.hann_window(side, dtype=calm.dtype, device=calm.device)
+    fade = fade[:, None] * fade[None, :]
+    calm = (calm - calm.mean(dim=(1, 2), keepdim=True)) * fade / fade.square().mean().sqrt()
+    noise = torch.randn(side, side, generator=torch.Generator().manual_seed(seed)).to(calm)
+    phase = torch.fft.fft2(noise)
+    phase = phase / phase.abs().clamp(min=1e-12)
+    return torch.fft.ifft2(torch.fft.fft2(calm) * phase).real
+
+
+def tiled_texture(texture: torch.Tensor, rectangle: tuple[int, int, int, int]) -> torch.Tensor:
+    """The periodic texture over a rectangle of the photo, whichever strip asks."""
+    upper, left, lower, right = rectangle
+    side = texture.shape[-1]
+    rows = torch.arange(upper, lower, device=texture.device) % side
+    columns = torch.arange(left, right, device=texture.device) % side
+    return texture[:, rows][:, :, columns]
