@@ -1,0 +1,44 @@
+"""The losses of the game, one function each; all return a scalar mean over the batch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from sargan_training.discriminator import Discriminator
+
+
+def hinge_discriminator(real: torch.Tensor, edited: torch.Tensor) -> torch.Tensor:
+    """mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(edited)))."""
+    return F.relu(1 - real).mean() + F.relu(1 + edited).mean()
+
+
+def hinge_generator(edited: torch.Tensor) -> torch.Tensor:
+    """-mean(D(edited))."""
+    return -edited.mean()
+
+
+def r1_penalty(discriminator: Discriminator, real: torch.Tensor) -> torch.Tensor:
+    """Half the squared norm of the realism score's gradient at real images (Mescheder, 2018)."""
+    real = real.detach().requires_grad_()
+    score = discriminator.realism(real).mean(dim=1).sum()
+    (gradient,) = torch.autograd.grad(score, real, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
+
+
+def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor):
+    """Cross-entropy against ``(B, K)`` distributions, weighted a row, divided by the weights."""
+    each = -(target * F.log_softmax(logits.float(), dim=1)).sum(dim=1)
+    return (each * weight).sum() / weight.sum().clamp(min=1)
+
+
+def total_variation(image: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of vertical plus horizontal neighbours."""
+    vertical = (image[:, :, 1:] - image[:, :, :-1]).abs().mean()
+    return vertical + (image[:, :, :, 1:] - image[:, :, :, :-1]).abs().mean()
+
+
+def flow_roughness(flow: torch.Tensor) -> torch.Tensor:
+    """Mean squared gradient of a flow in pixels: 1 is a displacement as large as its distance."""
+    vertical = (flow[:, :, 1:] - flow[:, :, :-1]).square().mean()
+    return vertical + (flow[:, :, :, 1:] - flow[:, :, :, :-1]).square().mean()

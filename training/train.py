@@ -1,0 +1,238 @@
+"""Train the flow generator against the pre-trained discriminator. Read it from top to bottom.
+
+    python -m sargan_training.train --data DATA --run runs/flow --steps 4000
+
+Resumes from ``RUN/checkpoint.pt`` when there is one; stops cleanly on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from timm.utils import ModelEmaV3
+
+from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.generators.edit import apply_edit
+from sargan_plugin.generators.sargan_flow import SARGANFlow
+from sargan_training.augment import (
+    expression_augmentation,
+    jittered_crops,
+    realism_augmentation,
+)
+from sargan_training.data import FaceSet, balanced_indices, central, load_faces, to_unit
+from sargan_training.discriminator import Discriminator
+from sargan_training.losses import (
+    flow_roughness,
+    hinge_discriminator,
+    hinge_generator,
+    r1_penalty,
+    soft_cross_entropy,
+    total_variation,
+)
+from sargan_training.sheet import sheet_of_edits
+
+BATCH = 16
+LEARNING_RATE = 2e-4
+R1_EVERY, R1_WEIGHT = 16, 1.0
+CYCLE_WEIGHT, SAME_WEIGHT = 8.0, 4.0
+MASK_WEIGHT, MASK_VARIATION_WEIGHT, FLOW_WEIGHT = 1.0, 1.0, 15.0
+# The two rare expressions are asked for less often: there is little to learn them from.
+TARGET_ODDS = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.6, 0.4])
+MIXED_SHARE, WEAKENED_SHARE = 0.12, 0.25
+OVERFIT_TARGET = 0.6
+
+
+def draw_sources(faces: FaceSet) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of crops with labels, from all photos alike."""
+    index = torch.randint(len(faces.labels), (BATCH,))
+    return training_crops(faces, index), faces.labels[index]
+
+
+def training_crops(faces: FaceSet, index: torch.Tensor) -> torch.Tensor:
+    """Crops jittered as much as a detector's landmarks are."""
+    return jittered_crops(to_unit(faces.crops[index]), 128, scale=0.06, rotation=0.06, shift=3)
+
+
+def draw_targets(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Conditions ``(B, 7)``, intensities ``(B,)`` and which rows ask for what is there already."""
+    targets = torch.multinomial(TARGET_ODDS, BATCH, replacement=True)
+    condition = F.one_hot(targets, len(EXPRESSIONS)).float()
+    other = F.one_hot(torch.multinomial(TARGET_ODDS, BATCH, replacement=True), len(EXPRESSIONS))
+    mixed = torch.rand(BATCH) < MIXED_SHARE
+    share = torch.rand(BATCH, 1)
+    condition = torch.where(mixed[:, None], share * condition + (1 - share) * other, condition)
+    weakened = (torch.rand(BATCH) < WEAKENED_SHARE) & ~mixed
+    intensity = torch.where(weakened, torch.empty(BATCH).uniform_(0.25, 1.0), 1.0)
+    return condition, intensity, (targets == labels) & ~mixed
+
+
+def edit_faces(generator, images, condition, intensity):
+    """The edited crops and the edit; geometry in float32, networks in bfloat16."""
+    with torch.autocast("cpu", torch.bfloat16):
+        edit = generator.edit(images, condition)
+    edit = edit.to(images).feathered()
+    return apply_edit(images, edit.at_intensity(intensity)), edit
+
+
+def discriminator_loss(discriminator, real, edited, balanced, labels, amount):
+    with torch.autocast("cpu", torch.bfloat16):
+        both = realism_augmentation(torch.cat([real, edited]), amount)
+        real_score, edited_score = discriminator.realism(both).float().chunk(2)
+        logits = discriminator.expression(expression_augmentation(balanced))
+    game = hinge_discriminator(real_score, edited_score)
+    reading = F.cross_entropy(logits.float(), labels, label_smoothing=0.1)
+    return game + reading, {
+        "d_game": game.item(),
+        "d_class": reading.item(),
+        "real_sign": real_score.sign().mean().item(),
+        "edited_sign": edited_score.sign().mean().item(),
+    }
+
+
+def generator_loss(discriminator, edited, edit, condition, intensity, amount):
+    with torch.autocast("cpu", torch.bfloat16):
+        score = discriminator.realism(realism_augmentation(edited, amount))
+        logits = discriminator.expression(expression_augmentation(edited))
+    game = hinge_generator(score.float())
+    whole = (intensity == 1).float()  # a weakened edit has to be believable, not recognisable
+    reading = soft_cross_entropy(logits, condition, whole)
+    mask, roughness = edit.replace.mean(), flow_roughness(edit.flow)
+    variation = total_variation(edit.replace)
+    total = game + reading + MASK_WEIGHT * mask + MASK_VARIATION_WEIGHT * variation
+    return total + FLOW_WEIGHT * roughness, {
+        "g_game": game.item(),
+        "g_class": reading.item(),
+        "mask": mask.item(),
+        "flow": edit.flow.abs().mean().item(),
+        "rough": roughness.item(),
+    }
+
+
+def cycle_loss(generator, images, edited, labels):
+    """L1 between half the batch and its way there and back.
+
+    The noise drowns what generators like to hide in an edit to win this game: an invisible copy
+    of the original, which shows as a halftone.
+    """
+    half = BATCH // 2
+    seen = edited[:half] + 0.04 * torch.randn_like(edited[:half])
+    origin = F.one_hot(labels[:half], len(EXPRESSIONS)).float()
+    back, _ = edit_faces(generator, seen, origin, torch.ones(half))
+    return (back - images[:half]).abs().mean()
+
+
+def same_loss(images, edited, same):
+    """L1 to the input where the input already shows what is asked for."""
+    each = (edited - images).abs().mean(dim=(1, 2, 3))
+    return (each * same).sum() / BATCH
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--save-every", type=int, default=250)
+    arguments = parser.parse_args()
+    run: Path = arguments.run
+    torch.manual_seed(0)
+
+    train, held_out = load_faces(arguments.data, run.parent / "crops_128.npy").split()
+    shown = to_unit(central(held_out.crops[showcase(held_out)]))
+
+    generator, discriminator = SARGANFlow(), Discriminator()
+    discriminator.load_state_dict(torch.load(run / "pretrained.pt", weights_only=True))
+    average = ModelEmaV3(generator, decay=0.999, use_warmup=True)
+    g_optimizer = torch.optim.Adam(generator.parameters(), LEARNING_RATE, betas=(0.5, 0.99))
+    d_optimizer = torch.optim.Adam(discriminator.parameters(), LEARNING_RATE, betas=(0.5, 0.99))
+    parts = {
+        "generator": generator,
+        "discriminator": discriminator,
+        "average": average,
+        "g_optimizer": g_optimizer,
+        "d_optimizer": d_optimizer,
+    }
+    step, amount = 0, 0.3
+    if (run / "checkpoint.pt").exists():
+        saved = torch.load(run / "checkpoint.pt", weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+        step, amount = saved["step"], saved["amount"]
+        torch.set_rng_state(saved["rng"])
+        print(f"resumed at step {step}", flush=True)
+
+    started = time.monotonic()
+    while step < arguments.steps:
+        rate = LEARNING_RATE * min(1.0, 1.5 * (1 - step / arguments.steps))
+        for group in (*g_optimizer.param_groups, *d_optimizer.param_groups):
+            group["lr"] = rate
+
+        images, labels = draw_sources(train)
+        condition, intensity, same = draw_targets(labels)
+        edited, edit = edit_faces(generator, images, condition, intensity)
+
+        real, _ = draw_sources(train)
+        balanced = balanced_indices(train.labels, BATCH)
+        loss, d_log = discriminator_loss(
+            discriminator,
+            real,
+            edited.detach(),
+            training_crops(train, balanced),
+            train.labels[balanced],
+            amount,
+        )
+        if step % R1_EVERY == 0:
+            loss = loss + R1_EVERY * R1_WEIGHT * r1_penalty(discriminator, real)
+        d_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        d_optimizer.step()
+        # Augment more while the discriminator is too sure of real photos, less otherwise.
+        amount += 0.004 if d_log["real_sign"] > OVERFIT_TARGET else -0.004
+        amount = min(max(amount, 0.1), 0.8)
+
+        discriminator.requires_grad_(False)
+        loss, g_log = generator_loss(discriminator, edited, edit, condition, intensity, amount)
+        cycle = cycle_loss(generator, images, edited, labels)
+        kept = same_loss(images, edited, same)
+        loss = loss + CYCLE_WEIGHT * cycle + SAME_WEIGHT * kept
+        g_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        g_optimizer.step()
+        discriminator.requires_grad_(True)
+
+        step += 1
+        average.update(generator, step)
+        if not torch.isfinite(loss):
+            raise SystemExit(f"The loss is {loss.item()} at step {step}; see {run}/checkpoint.pt.")
+        if step % 10 == 0:
+            values = {**d_log, **g_log, "cycle": cycle.item(), "amount": amount}
+            line = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+            print(f"{step}  {time.monotonic() - started:.0f} s  {line}", flush=True)
+        if step % arguments.save_every == 0 or step == arguments.steps:
+            states = {name: part.state_dict() for name, part in parts.items()}
+            states |= {"step": step, "amount": amount, "rng": torch.get_rng_state()}
+            torch.save(states, run / "checkpoint.part")
+            (run / "checkpoint.part").replace(run / "checkpoint.pt")
+            torch.save(average.module.state_dict(), run / f"average_{step:06d}.pt")
+            sheet_of_edits(average.module, shown, run / f"sheet_{step:06d}.png")
+
+
+def showcase(faces: FaceSet, count: int = 12) -> list[int]:
+    """Indices of one photo each of people who look neutral, happy or otherwise."""
+    wanted = [0] * 7 + [1] * 4 + [2]
+    people, chosen = set(), []
+    for label in wanted[:count]:
+        for index in (faces.labels == label).nonzero()[:, 0].tolist():
+            if faces.people[index] not in people:
+                people.add(faces.people[index])
+                chosen.append(index)
+                break
+    return chosen
+
+
+if __name__ == "__main__":
+    main()
