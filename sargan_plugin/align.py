@@ -8,6 +8,8 @@ the dtype of its input with autocast disabled, and is differentiable.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +29,27 @@ TEMPLATE = (
 )
 
 
+def full_precision(function: Callable) -> Callable:
+    """Run a function with autocast disabled on the device of its first argument.
+
+    Under bfloat16 autocast even a 2x2 matrix product loses whole pixels.
+    """
+
+    @wraps(function)
+    def without_autocast(first: torch.Tensor, *others, **options):
+        with torch.autocast(first.device.type, enabled=False):
+            return function(first, *others, **options)
+
+    return without_autocast
+
+
 def template(size: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Return the five landmarks of the canonical crop, ``(5, 2)``, for a crop of ``size`` pixels."""
+    """The five landmarks of the canonical crop of ``size`` pixels, ``(5, 2)``."""
     points = torch.tensor(TEMPLATE, dtype=dtype)
     return (points + 0.5) * (size / TEMPLATE_SIZE) - 0.5
 
 
+@full_precision
 def estimate_similarity(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Least-squares similarity (rotation, scale, shift; never a reflection) from points to points.
 
@@ -66,7 +83,7 @@ def estimate_similarity(source: torch.Tensor, target: torch.Tensor) -> torch.Ten
 
 
 def face_matrices(landmarks: torch.Tensor, size: int) -> torch.Tensor:
-    """Similarities ``(B, 2, 3)`` that take ``(B, 5, 2)`` picture landmarks to the canonical crop."""
+    """Similarities ``(B, 2, 3)`` from ``(B, 5, 2)`` picture landmarks to the canonical crop."""
     return estimate_similarity(landmarks, template(size, landmarks.dtype))
 
 
@@ -75,11 +92,13 @@ def scale_of(matrices: torch.Tensor) -> torch.Tensor:
     return matrices[:, :, 0].norm(dim=1)
 
 
+@full_precision
 def apply_matrix(matrices: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Map points ``(B, N, 2)`` through affine matrices ``(B, 2, 3)``."""
     return points @ matrices[:, :, :2].mT + matrices[:, None, :, 2]
 
 
+@full_precision
 def crop_rectangle(
     matrix: torch.Tensor, size: int, height: int, width: int, margin: int = 0
 ) -> tuple[int, int, int, int]:
@@ -106,12 +125,14 @@ def crop_rectangle(
     return top, left, bottom, right
 
 
+@full_precision
 def shifted(matrix: torch.Tensor, left: float, top: float) -> torch.Tensor:
     """The similarity for coordinates that count from ``(left, top)`` of the picture."""
     offset = matrix.new_tensor([left, top])
     return torch.cat([matrix[..., :2], matrix[..., 2:] + (matrix[..., :2] @ offset)[..., None]], -1)
 
 
+@full_precision
 def crop_faces(images: torch.Tensor, matrices: torch.Tensor, size: int) -> torch.Tensor:
     """Resample pictures into canonical crops.
 
@@ -128,13 +149,13 @@ def crop_faces(images: torch.Tensor, matrices: torch.Tensor, size: int) -> torch
     Returns:
         ``(B, C, size, size)`` crops.
     """
-    with torch.autocast(images.device.type, enabled=False):
-        images, matrices = shrink_to_scale(images, matrices)
-        return warp_affine(
-            images, matrices, (size, size), "bilinear", padding_mode="border", align_corners=True
-        )
+    images, matrices = shrink_to_scale(images, matrices)
+    return warp_affine(
+        images, matrices, (size, size), "bilinear", padding_mode="border", align_corners=True
+    )
 
 
+@full_precision
 def shrink_to_scale(
     images: torch.Tensor, matrices: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -159,17 +180,22 @@ def crop_face(photo: torch.Tensor, matrix: torch.Tensor, size: int) -> torch.Ten
 
     Only the face's rectangle of the photo, ``(3, H, W)`` of uint8, uint16 or float in [0, 1], is
     converted to float. ``matrix`` is ``(2, 3)``; its dtype is the crop's.
+
+    Raises:
+        SarganError: when the crop lies outside the photo.
     """
     height, width = photo.shape[-2:]
     top, left, bottom, right = crop_rectangle(matrix, size, height, width, margin=2)
+    if top >= bottom or left >= right:
+        raise SarganError("The face lies outside the picture.")
     rectangle = to_unit(photo[:, top:bottom, left:right], matrix.dtype)
     return crop_faces(rectangle[None], shifted(matrix, left, top)[None], size)[0]
 
 
 def to_unit(pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Integer pixels as floats in [0, 1]; floats as they are."""
+    """Integer pixels as floats of ``dtype`` in [0, 1]; floats only change their dtype."""
     if pixels.dtype.is_floating_point:
-        return pixels
+        return pixels.to(dtype)
     return pixels.to(dtype) / torch.iinfo(pixels.dtype).max
 
 

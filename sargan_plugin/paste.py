@@ -20,21 +20,23 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from kornia.geometry.transform import invert_affine_transform, warp_affine
+from kornia.geometry.transform import invert_affine_transform
 
 from sargan_plugin.align import (
     apply_matrix,
     crop_rectangle,
     from_unit,
+    full_precision,
     scale_of,
     shifted,
-    shrink_to_scale,
     to_unit,
 )
+from sargan_plugin.errors import SarganError
 from sargan_plugin.generators.edit import Edit
 
 # Photo pixels worked on at a time: bounds the memory a very large face needs.
 STRIP_PIXELS = 1 << 19
+# The face's frame: the crop's axes and origin at the photo's own pixel size.
 # Both cheeks of the canonical crop, as (x, y) shares of its side: skin with nothing in its way.
 CHEEKS = ((0.36, 0.56), (0.64, 0.56))
 CHEEK_RADIUS = 0.055
@@ -64,6 +66,7 @@ class EditedRectangle:
         photo[:, self.top : self.top + height, self.left : self.left + width] = self.pixels
 
 
+@full_precision
 def paste_edit(
     photo: torch.Tensor,
     edit: Edit,
@@ -82,30 +85,34 @@ def paste_edit(
         matrix: ``(2, 3)`` similarity from photo to crop; part of the crop must lie in the photo.
         grain: whether replaced texture gets random texture like the cheek's.
         seed: of the grain.
+
+    Raises:
+        SarganError: when the crop lies outside the photo.
     """
     size = crop.shape[-1]
     height, width = photo.shape[-2:]
     top, left, bottom, right = crop_rectangle(matrix, size, height, width)
+    if top >= bottom or left >= right:
+        raise SarganError("The face lies outside the picture.")
     pieces, changed, clipped = [], 0, 0
-    with torch.autocast(photo.device.type, enabled=False):
-        fields = torch.cat([edit.delta / 2, edit.replace, crop[None].to(edit.delta)], dim=1)
-        flow = None if edit.flow is None else photo_flow(edit.flow, matrix)
-        reach = 0 if flow is None else math.ceil(float(flow.detach().abs().max())) + 2
-        texture = grain_texture(photo, crop, matrix, seed) if grain else None
-        for upper, lower in strips(top, bottom, right - left):
-            window = (
-                max(upper - reach, 0),
-                max(left - reach, 0),
-                min(lower + reach, height),
-                min(right + reach, width),
-            )
-            rectangle = (upper, left, lower, right)
-            strip, touched, out_of_range = edited_strip(
-                photo, window, rectangle, fields, flow, matrix, texture
-            )
-            before = photo[:, upper:lower, left:right]
-            pieces.append(torch.where(touched, from_unit(strip, photo.dtype), before))
-            changed, clipped = changed + int(touched.sum()), clipped + int(out_of_range.sum())
+    fields = torch.cat([edit.delta / 2, edit.replace, crop[None].to(edit.delta)], dim=1)
+    flow = None if edit.flow is None else photo_flow(edit.flow, matrix)
+    reach = 0 if flow is None else math.ceil(float(flow.detach().abs().max())) + 2
+    texture = grain_texture(photo, crop, matrix, seed) if grain else None
+    for upper, lower in strips(top, bottom, right - left):
+        window = (
+            max(upper - reach, 0),
+            max(left - reach, 0),
+            min(lower + reach, height),
+            min(right + reach, width),
+        )
+        rectangle = (upper, left, lower, right)
+        strip, touched, out_of_range = edited_strip(
+            photo, window, rectangle, fields, flow, matrix, texture
+        )
+        before = photo[:, upper:lower, left:right]
+        pieces.append(torch.where(touched, from_unit(strip, photo.dtype), before))
+        changed, clipped = changed + int(touched.sum()), clipped + int(out_of_range.sum())
     return EditedRectangle(top, left, torch.cat(pieces, dim=1), changed, clipped)
 
 
@@ -152,7 +159,7 @@ def edited_strip(
         moved = sample_at(both, way, left - window_left, upper - window_top)
     image, detail = moved[:3], moved[3:]
     if texture is not None:
-        detail = detail - tiled_texture(texture, rectangle)
+        detail = detail - tiled_texture(texture, rectangle, matrix)
     result = image + delta - cover * detail
     result = torch.where(changed, result, source[inside])
     clipped = ((result.detach() < -1e-6) | (result.detach() > 1 + 1e-6)).any(dim=0, keepdim=True)
@@ -166,11 +173,22 @@ def enlarge(fields: torch.Tensor, matrix: torch.Tensor, height: int, width: int)
     than the crop. ``matrix`` takes the rectangle's coordinates to the crop's. Exactly zero where
     the neighbouring crop pixels are zero, and beyond the crop.
     """
-    to_photo = invert_affine_transform(matrix[None]).to(fields.dtype)
-    fields, to_photo = shrink_to_scale(fields, to_photo)
-    return warp_affine(
-        fields, to_photo, (height, width), "bicubic", padding_mode="border", align_corners=True
+    size, scale = fields.shape[-1], float(scale_of(matrix.detach()[None]))
+    positions = pixel_positions(height, width, like=fields) @ matrix[:, :2].mT + matrix[:, 2]
+    grid = (positions + 0.5) * (2 / size) - 1  # does not change when the fields are shrunk
+    if scale > 1:
+        side = max(1, round(size / scale))
+        fields = F.interpolate(fields, (side, side), mode="bilinear", antialias=True)
+    return F.grid_sample(
+        fields, grid[None], mode="bicubic", padding_mode="border", align_corners=False
     )
+
+
+def pixel_positions(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    """``(height, width, 2)`` coordinates ``(x, y)`` in the dtype and on the device of ``like``."""
+    ys = torch.arange(height, dtype=like.dtype, device=like.device)
+    xs = torch.arange(width, dtype=like.dtype, device=like.device)
+    return torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
 
 
 def photo_flow(flow: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
@@ -180,15 +198,13 @@ def photo_flow(flow: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 
 
 def sample_at(source: torch.Tensor, way: torch.Tensor, left: int, top: int) -> torch.Tensor:
-    """Sample ``(C, H, W)`` bicubically at ``(left + x, top + y) + way``, ``way`` being (2, h, w)."""
+    """Sample ``(C, H, W)`` bicubically at ``(left + x, top + y) + way``; way is ``(2, h, w)``."""
     height, width = source.shape[-2:]
-    ys = torch.arange(way.shape[-2], dtype=way.dtype, device=way.device)[:, None] + top
-    xs = torch.arange(way.shape[-1], dtype=way.dtype, device=way.device)[None, :] + left
-    x = (way[0] + xs) * (2 / max(width - 1, 1)) - 1
-    y = (way[1] + ys) * (2 / max(height - 1, 1)) - 1
-    grid = torch.stack([x, y], dim=-1)[None]
+    positions = pixel_positions(*way.shape[-2:], like=way) + way.movedim(0, -1)
+    positions = positions + positions.new_tensor([left, top])
+    grid = (positions + 0.5) * (2 / positions.new_tensor([width, height])) - 1
     return F.grid_sample(
-        source[None], grid, mode="bicubic", padding_mode="border", align_corners=True
+        source[None], grid[None], mode="bicubic", padding_mode="border", align_corners=False
     )[0]
 
 
@@ -200,6 +216,7 @@ def grain_texture(
 
     Of the two cheeks the calmer is taken: the other may be under hair or at the face's edge.
     Returns None where the crop holds all there is (a small face) or no cheek is in the picture.
+    Texture is measured and laid in the face's frame, so that it turns with the face.
 
     Reference: Galerne et al., "Random phase textures", IEEE TIP 2011.
     """
@@ -207,15 +224,11 @@ def grain_texture(
     radius = min(int(CHEEK_RADIUS * size / scale), 128)
     if scale > 0.9 or radius < 4:
         return None
-    centres = matrix.new_tensor(CHEEKS)[None] * size - 0.5
-    centres = apply_matrix(invert_affine_transform(matrix[None]), centres)[0]
-    details = []
-    for x, y in centres.round().int().tolist():
-        if radius <= x < photo.shape[-1] - radius and radius <= y < photo.shape[-2] - radius:
-            part = photo[:, y - radius : y + radius, x - radius : x + radius]
-            here = shifted(matrix, x - radius, y - radius)
-            low = enlarge(crop[None], here, 2 * radius, 2 * radius)[0]
-            details.append(to_unit(part, crop.dtype) - low)
+    details = [
+        fine_detail(photo, crop, matrix, (size * x / scale, size * y / scale), radius)
+        for x, y in CHEEKS
+    ]
+    details = [detail for detail in details if detail is not None]
     if not details:
         return None
     calm = min(details, key=lambda detail: float(detail.square().mean()))
@@ -230,10 +243,43 @@ def grain_texture(
     return torch.fft.ifft2(torch.fft.fft2(calm) * phase).real
 
 
-def tiled_texture(texture: torch.Tensor, rectangle: tuple[int, int, int, int]) -> torch.Tensor:
-    """The periodic texture over a rectangle of the photo, whichever strip asks."""
+def fine_detail(
+    photo: torch.Tensor,
+    crop: torch.Tensor,
+    matrix: torch.Tensor,
+    centre: tuple[float, float],
+    radius: int,
+) -> torch.Tensor | None:
+    """What the crop cannot hold of a square of skin, ``(3, 2 radius, 2 radius)``.
+
+    The square lies along the axes of the face's frame; its pixels are the nearest of the photo.
+    None when it reaches out of the photo.
+    """
+    scale = float(scale_of(matrix[None]))
+    inside = pixel_positions(2 * radius, 2 * radius, like=matrix)
+    inside = inside + matrix.new_tensor(centre) - radius
+    back = invert_affine_transform(matrix[None])
+    nearest = apply_matrix(back, (inside * scale - 0.5).view(1, -1, 2))[0].round()
+    x, y = nearest.long().unbind(-1)
+    height, width = photo.shape[-2:]
+    if x.min() < 0 or y.min() < 0 or x.max() >= width or y.max() >= height:
+        return None
+    grid = (apply_matrix(matrix[None], nearest[None]) + 0.5) * (2 / crop.shape[-1]) - 1
+    low = F.grid_sample(
+        crop[None], grid[None], mode="bicubic", padding_mode="border", align_corners=False
+    )
+    detail = to_unit(photo[:, y, x], crop.dtype) - low[0, :, 0]
+    return detail.view(3, 2 * radius, 2 * radius)
+
+
+def tiled_texture(
+    texture: torch.Tensor, rectangle: tuple[int, int, int, int], matrix: torch.Tensor
+) -> torch.Tensor:
+    """The periodic texture over a rectangle of the photo, along the axes of the face's frame."""
     upper, left, lower, right = rectangle
-    side = texture.shape[-1]
-    rows = torch.arange(upper, lower, device=texture.device) % side
-    columns = torch.arange(left, right, device=texture.device) % side
-    return texture[:, rows][:, :, columns]
+    side, scale = texture.shape[-1], float(scale_of(matrix.detach()[None]))
+    here = shifted(matrix.detach(), left, upper)
+    positions = pixel_positions(lower - upper, right - left, like=texture)
+    positions = (positions @ here[:, :2].mT + here[:, 2] + 0.5) / scale
+    columns, rows = positions.floor().long().remainder(side).unbind(-1)
+    return texture[:, rows, columns]

@@ -51,7 +51,7 @@ def colour_jitter(images: torch.Tensor, strength: float) -> torch.Tensor:
 
 
 def whole_pixel_shift(images: torch.Tensor, largest: int) -> torch.Tensor:
-    """Random shift by whole pixels and flip: nothing is resampled, so fine texture stays visible."""
+    """Random shift by whole pixels and flip: nothing is resampled, fine texture stays."""
     padded = F.pad(images, [largest] * 4, mode="reflect")
     height, width = images.shape[-2:]
     result = []

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from sargan_plugin.align import crop_faces, face_matrices, shifted
+from sargan_plugin.align import crop_faces, face_matrices
 from sargan_plugin.expressions import EXPRESSIONS
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -17,15 +19,15 @@ class Discriminator(nn.Module):
         image_size: side of the images, a multiple of 32.
 
     Shape:
-        images ``(B, 3, S, S)`` in about [-1, 1]. :meth:`realism` returns ``(B, P)``, one value a
-        patch (fine patches see texture, coarse ones the face); :meth:`expression` ``(B, 7)``.
+        images ``(B, 3, S, S)`` in about [-1, 1]. :meth:`realism` returns two ``(B, P)``, one value
+        a patch: fine patches see texture, coarse ones the face. :meth:`expression` ``(B, 7)``.
     """
 
     def __init__(self, channels: int = 48, image_size: int = 128) -> None:
         super().__init__()
         widths = [3, channels, channels * 2, channels * 4, channels * 8, channels * 8]
         self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(widths)
         )
         self.fine_realism = nn.Conv2d(widths[3], 1, 3, padding=1)
         self.coarse_realism = nn.Conv2d(widths[5], 1, 3, padding=1)
@@ -39,11 +41,9 @@ class Discriminator(nn.Module):
             found.append(images)
         return found
 
-    def realism(self, images: torch.Tensor) -> torch.Tensor:
+    def realism(self, images: torch.Tensor) -> list[torch.Tensor]:
         found = self.features(images)
-        fine, coarse = self.fine_realism(found[2]), self.coarse_realism(found[4])
-        # Every scale counts the same, however many patches it has.
-        return torch.cat([fine.flatten(1).mean(1, True), coarse.flatten(1).mean(1, True)], 1)
+        return [self.fine_realism(found[2]).flatten(1), self.coarse_realism(found[4]).flatten(1)]
 
     def expression(self, images: torch.Tensor) -> torch.Tensor:
         return self.to_class(self.dropout(self.features(images)[-1].flatten(1)))

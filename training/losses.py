@@ -8,20 +8,23 @@ import torch.nn.functional as F
 from sargan_training.discriminator import Discriminator
 
 
-def hinge_discriminator(real: torch.Tensor, edited: torch.Tensor) -> torch.Tensor:
-    """mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(edited)))."""
-    return F.relu(1 - real).mean() + F.relu(1 + edited).mean()
+def hinge_discriminator(real: list[torch.Tensor], edited: list[torch.Tensor]) -> torch.Tensor:
+    """mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(edited))), averaged over the scales."""
+    each = [
+        F.relu(1 - r).mean() + F.relu(1 + e).mean() for r, e in zip(real, edited, strict=True)
+    ]
+    return torch.stack(each).mean()
 
 
-def hinge_generator(edited: torch.Tensor) -> torch.Tensor:
-    """-mean(D(edited))."""
-    return -edited.mean()
+def hinge_generator(edited: list[torch.Tensor]) -> torch.Tensor:
+    """-mean(D(edited)), averaged over the scales."""
+    return -torch.stack([score.mean() for score in edited]).mean()
 
 
 def r1_penalty(discriminator: Discriminator, real: torch.Tensor) -> torch.Tensor:
-    """Half the squared norm of the realism score's gradient at real images (Mescheder, 2018)."""
+    """Half the squared norm of the realism scores' gradient at real images (Mescheder, 2018)."""
     real = real.detach().requires_grad_()
-    score = discriminator.realism(real).mean(dim=1).sum()
+    score = sum(scores.mean(dim=1).sum() for scores in discriminator.realism(real))
     (gradient,) = torch.autograd.grad(score, real, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
 

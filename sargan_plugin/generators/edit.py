@@ -90,7 +90,7 @@ def feather(size: int) -> torch.Tensor:
     return (ramp[:, None] * ramp[None, :])[None, None]
 
 
-def warp_by_flow(image: torch.Tensor, flow: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+def warp_by_flow(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     """Sample ``image`` ``(B, C, H, W)`` at each pixel's position plus ``flow`` ``(B, 2, H, W)``.
 
     Flow is in pixels, x first. Positions outside the image repeat its edge.
@@ -98,10 +98,10 @@ def warp_by_flow(image: torch.Tensor, flow: torch.Tensor, mode: str = "bilinear"
     height, width = image.shape[-2:]
     ys = torch.arange(height, dtype=flow.dtype, device=flow.device).view(1, height, 1)
     xs = torch.arange(width, dtype=flow.dtype, device=flow.device).view(1, 1, width)
-    x = (flow[:, 0] + xs) * (2 / max(width - 1, 1)) - 1
-    y = (flow[:, 1] + ys) * (2 / max(height - 1, 1)) - 1
+    x = (flow[:, 0] + xs + 0.5) * (2 / width) - 1
+    y = (flow[:, 1] + ys + 0.5) * (2 / height) - 1
     grid = torch.stack([x, y], dim=-1)
-    return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=True)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def apply_edit(image: torch.Tensor, edit: Edit) -> torch.Tensor:

@@ -10,7 +10,6 @@ Manipulation", IEEE TCSVT 2023, arXiv 2303.17212.
 from __future__ import annotations
 
 import torch
-from timm.models import register_model
 from torch import nn
 
 from sargan_plugin.expressions import EXPRESSIONS
@@ -21,6 +20,7 @@ from sargan_plugin.generators.blocks import (
     upconv_norm_relu,
 )
 from sargan_plugin.generators.edit import Edit, Generator, replace_from_delta
+from sargan_plugin.generators.registry import register_generator
 
 
 class EncoderDecoder(nn.Sequential):
@@ -60,9 +60,8 @@ class ResidualGenerator(Generator):
         return Edit(delta, replace_from_delta(delta))
 
 
-@register_model
+@register_generator
 def sargan_128(
-    pretrained: bool = False,
     *,
     channels: int = 64,
     conditions: int = len(EXPRESSIONS),

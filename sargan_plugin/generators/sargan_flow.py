@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from timm.models import register_model
 from torch import nn
 
 from sargan_plugin.expressions import EXPRESSIONS
@@ -20,6 +19,7 @@ from sargan_plugin.generators.blocks import (
     tiled,
 )
 from sargan_plugin.generators.edit import Edit, Generator
+from sargan_plugin.generators.registry import register_generator
 
 
 class ConditionalSARB(SpatialAttentionResidualBlock):
@@ -111,7 +111,7 @@ def enlarged(features: torch.Tensor) -> torch.Tensor:
     return F.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-@register_model
-def sargan_flow_128(pretrained: bool = False, **kwargs) -> SARGANFlow:
-    """The model that ships: 128-pixel crops, 64 channels, 3 SARBs."""
-    return SARGANFlow(**kwargs)
+@register_generator
+def sargan_flow_128(**options) -> SARGANFlow:
+    """The model that ships: 128-pixel crops, 48 channels, 3 SARBs, 1.4 M parameters."""
+    return SARGANFlow(**options)

@@ -7,11 +7,11 @@ Image-to-Image Translation", CVPR 2018, arXiv 1711.09020.
 from __future__ import annotations
 
 import torch
-from timm.models import register_model
 
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators.blocks import ResidualBlock, tiled
 from sargan_plugin.generators.edit import Edit, Generator, replace_from_delta
+from sargan_plugin.generators.registry import register_generator
 from sargan_plugin.generators.sargan import EncoderDecoder
 
 
@@ -35,7 +35,7 @@ class StarGAN(Generator):
         return Edit(delta, replace_from_delta(delta))
 
 
-@register_model
-def stargan_128(pretrained: bool = False, **kwargs) -> StarGAN:
+@register_generator
+def stargan_128(**options) -> StarGAN:
     """StarGAN: six plain residual blocks, 8.4 M parameters."""
-    return StarGAN(**kwargs)
+    return StarGAN(**options)

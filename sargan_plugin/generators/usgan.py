@@ -6,16 +6,14 @@ Expression Synthesis", arXiv 2112.13002.
 
 from __future__ import annotations
 
-from timm.models import register_model
-
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators.blocks import ResidualBlock
+from sargan_plugin.generators.registry import register_generator
 from sargan_plugin.generators.sargan import EncoderDecoder, ResidualGenerator
 
 
-@register_model
+@register_generator
 def usgan_128(
-    pretrained: bool = False,
     *,
     channels: int = 64,
     conditions: int = len(EXPRESSIONS),

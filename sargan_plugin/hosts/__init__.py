@@ -1,0 +1,1 @@
+"""Thin adapters, one for each host toolkit that needs more than the editor itself."""

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sargan_plugin.expressions import EXPRESSIONS, condition_of
+from sargan_plugin.generators.blocks import SpatialAttention
+from sargan_plugin.generators.edit import (
+    Edit,
+    apply_edit,
+    feather,
+    replace_from_delta,
+    warp_by_flow,
+)
+from sargan_plugin.zoo import create_generator, parameter_count
+
+NAMES = ("sargan_128", "usgan_128", "stargan_128", "sargan_flow_128")
+SMALL = {"channels": 8}
+
+
+def inputs(count: int = 2, size: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    images = torch.rand(count, 3, size, size) * 2 - 1
+    return images, torch.eye(len(EXPRESSIONS))[torch.arange(count) + 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_edit_keeps_the_contract(name):
+    images, conditions = inputs()
+    edit = create_generator(name, pretrained=False, **SMALL).edit(images, conditions)
+    assert edit.delta.shape == images.shape
+    assert edit.replace.shape == (2, 1, 64, 64)
+    assert 0 <= edit.replace.min() <= edit.replace.max() <= 1
+    assert (edit.flow is not None) == (name == "sargan_flow_128")
+    if edit.flow is not None:
+        assert edit.flow.shape == (2, 2, 64, 64)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_applies_the_edit_and_reaches_every_parameter(name):
+    images, conditions = inputs()
+    generator = create_generator(name, pretrained=False, **SMALL)
+    result = generator(images, conditions)
+    assert result.shape == images.shape
+    # The flow head starts at zero, which keeps the first step's gradient from what lies above it.
+    edit = generator.edit(images, conditions)
+    flow = 0 if edit.flow is None else edit.flow.square().sum() + edit.flow.sum()
+    (result.square().sum() + edit.replace.sum() + flow).backward()
+    for key, parameter in generator.named_parameters():
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("sargan_128", 3.01), ("usgan_128", 2.53), ("stargan_128", 8.44)]
+)
+def test_released_shapes_have_the_published_size(name, millions):
+    generator = create_generator(name, pretrained=False)
+    assert round(parameter_count(generator) / 1e6, 2) == millions
+
+
+def test_stargan_has_no_skip():
+    """Without the ultimate skip the output cannot leave tanh's range, whatever the input is."""
+    images, conditions = inputs()
+    generator = create_generator("stargan_128", pretrained=False, **SMALL)
+    edit = generator.edit(images * 5, conditions)
+    assert (images * 5 + edit.delta).abs().max() <= 1 + 1e-5
+
+
+def test_new_flow_generator_moves_nothing():
+    images, conditions = inputs()
+    edit = create_generator("sargan_flow_128", pretrained=False).edit(images, conditions)
+    assert torch.count_nonzero(edit.flow) == 0
+
+
+def test_condition_reaches_the_output_of_the_flow_generator():
+    images, _ = inputs(1)
+    generator = create_generator("sargan_flow_128", pretrained=False).eval()
+    happy, sad = (generator.edit(images, condition_of(word)[None]) for word in ("happy", "sad"))
+    assert (happy.delta - sad.delta).abs().max() > 1e-3
+
+
+def test_attention_is_a_map_in_0_1():
+    attention = SpatialAttention(8, 4)(torch.randn(2, 8, 16, 16))
+    assert attention.shape == (2, 1, 16, 16)
+    assert 0 < attention.min() < attention.max() < 1
+
+
+def test_feather_is_zero_on_the_border_and_one_inside():
+    window = feather(128)[0, 0]
+    assert torch.count_nonzero(window[:3]) == torch.count_nonzero(window[:, -3:]) == 0
+    assert torch.all(window[13:-13, 13:-13] == 1)
+    assert torch.equal(window, window.flip(0)) and torch.equal(window, window.mT)
+
+
+def test_warp_by_whole_pixels_copies():
+    image = torch.rand(1, 3, 12, 12)
+    flow = torch.tensor([2.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 12, 12)
+    moved = warp_by_flow(image, flow)
+    torch.testing.assert_close(moved[..., 1:, :10], image[..., :11, 2:])
+
+
+def some_edit(seed: int = 0) -> Edit:
+    random = torch.Generator().manual_seed(seed)
+
+    def smooth(channels: int) -> torch.Tensor:
+        coarse = torch.randn(1, channels, 4, 4, generator=random)
+        return torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic")
+
+    return Edit(0.3 * smooth(3), torch.sigmoid(smooth(1)), 1.5 * smooth(2)).feathered()
+
+
+def test_full_intensity_is_the_edit_itself():
+    edit = some_edit()
+    full = edit.at_intensity(torch.ones(1))
+    torch.testing.assert_close(full.delta, edit.delta, atol=1e-5, rtol=0)
+    torch.testing.assert_close(full.replace, edit.replace, atol=1e-5, rtol=0)
+    torch.testing.assert_close(full.flow, edit.flow)
+
+
+@given(st.floats(0.05, 0.95), st.floats(0.01, 0.05))
+def test_more_intensity_changes_more(low, step):
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    edit = some_edit()
+    weak, strong = (
+        (edit.at_intensity(torch.tensor([value])).delta.abs().sum()) for value in (low, low + step)
+    )
+    assert weak < strong
+    nothing = apply_edit(image, edit.at_intensity(torch.zeros(1)))
+    torch.testing.assert_close(nothing, image, atol=1e-5, rtol=0)
+
+
+def test_then_does_one_edit_after_the_other():
+    coarse = torch.rand(1, 3, 4, 4)
+    image = torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic")
+    first, second = some_edit(1), some_edit(2)
+    one_by_one = apply_edit(apply_edit(image, first), second)
+    together = apply_edit(image, first.then(second))
+    assert (together - one_by_one).abs().mean() < 0.004
+    still = Edit(second.delta, second.replace)
+    torch.testing.assert_close(
+        apply_edit(image, first.then(still)), apply_edit(apply_edit(image, first), still)
+    )
+
+
+def test_replace_from_delta_keeps_texture_under_small_changes():
+    small = replace_from_delta(torch.full((1, 3, 16, 16), 0.04))
+    large = replace_from_delta(torch.full((1, 3, 16, 16), 0.5))
+    assert small[..., 4:-4, 4:-4].max() == 0
+    assert large[..., 4:-4, 4:-4].min() == 1
