@@ -10,8 +10,10 @@ well a fresh network tells edits from photos (area under the curve; 0.5 is what 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
@@ -32,7 +34,7 @@ def expression_reader(train: FaceSet, saved: Path, minutes: float = 8) -> torch.
     if saved.exists():
         network.load_state_dict(torch.load(saved, weights_only=True))
     else:
-        train_classifier(network, network, train, minutes)
+        train_classifier(network, train, minutes)
         torch.save(network.state_dict(), saved)
     return network.eval()
 
@@ -92,6 +94,16 @@ def two_sample_test(
     return area_under_curve(*scores)
 
 
+def few_of_each_person(people: list[str], photos: int, most: int = 3) -> np.ndarray:
+    """Choose photos at random, at most three of one person: some are in hundreds."""
+    chosen, count = np.zeros(len(people), dtype=bool), Counter()
+    for index in torch.randperm(len(people)).tolist():
+        if count[people[index]] < most and chosen.sum() < photos:
+            chosen[index] = True
+            count[people[index]] += 1
+    return chosen
+
+
 def report(
     generator: Generator, faces: FaceSet, reader: torch.nn.Module, two_sample: bool
 ) -> dict[str, float]:
@@ -126,10 +138,7 @@ def main() -> None:
     reader = expression_reader(train, arguments.run.parent / "reader.pt")
     ceiling = class_accuracy(reader, held_out)
     print("real photos  " + line_of(dict(zip(EXPRESSIONS, ceiling, strict=True))))
-    order = torch.randperm(len(held_out.labels))[: arguments.photos]
-    chosen = torch.zeros(len(held_out.labels), dtype=torch.bool)
-    chosen[order] = True
-    faces = held_out.subset(chosen.numpy())
+    faces = held_out.subset(few_of_each_person(held_out.people, arguments.photos))
     for weights in arguments.weights:
         generator = load_generator(weights)
         figures = report(generator, faces, reader, not arguments.no_two_sample)

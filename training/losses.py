@@ -5,14 +5,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from sargan_training.discriminator import Discriminator
+from sargan_training.discriminator import RealismCritic
 
 
 def hinge_discriminator(real: list[torch.Tensor], edited: list[torch.Tensor]) -> torch.Tensor:
     """mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(edited))), averaged over the scales."""
-    each = [
-        F.relu(1 - r).mean() + F.relu(1 + e).mean() for r, e in zip(real, edited, strict=True)
-    ]
+    each = [F.relu(1 - r).mean() + F.relu(1 + e).mean() for r, e in zip(real, edited, strict=True)]
     return torch.stack(each).mean()
 
 
@@ -21,10 +19,10 @@ def hinge_generator(edited: list[torch.Tensor]) -> torch.Tensor:
     return -torch.stack([score.mean() for score in edited]).mean()
 
 
-def r1_penalty(discriminator: Discriminator, real: torch.Tensor) -> torch.Tensor:
+def r1_penalty(critic: RealismCritic, real: torch.Tensor) -> torch.Tensor:
     """Half the squared norm of the realism scores' gradient at real images (Mescheder, 2018)."""
     real = real.detach().requires_grad_()
-    score = sum(scores.mean(dim=1).sum() for scores in discriminator.realism(real))
+    score = sum(scores.mean(dim=1).sum() for scores in critic(real))
     (gradient,) = torch.autograd.grad(score, real, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
 

@@ -1,4 +1,4 @@
-"""Teach the discriminator's trunk and class head to read expressions before the game starts.
+"""Teach a network to read expressions before the game starts.
 
     python -m sargan_training.pretrain --data DATA --run runs/flow --minutes 6
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from sargan_training.augment import expression_augmentation, jittered_crops
 from sargan_training.data import FaceSet, balanced_indices, central, load_faces, to_unit
-from sargan_training.discriminator import Discriminator
+from sargan_training.discriminator import ExpressionReader
 
 
 def class_accuracy(network, faces: FaceSet) -> list[float]:
@@ -31,8 +31,8 @@ def class_accuracy(network, faces: FaceSet) -> list[float]:
     return [right[faces.labels == k].mean().item() for k in range(7)]
 
 
-def train_classifier(network, forward, faces: FaceSet, minutes: float, batch: int = 32) -> None:
-    """Train ``forward`` (images to logits) on class-balanced batches for so many minutes."""
+def train_classifier(network, faces: FaceSet, minutes: float, batch: int = 32) -> None:
+    """Train a network (images to logits) on class-balanced batches for so many minutes."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-4, weight_decay=0.02)
     start, step = time.monotonic(), 0
     while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
@@ -44,7 +44,7 @@ def train_classifier(network, forward, faces: FaceSet, minutes: float, batch: in
         )
         images = expression_augmentation(images)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = forward(images)
+            logits = network(images)
         loss = F.cross_entropy(logits.float(), faces.labels[index], label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
@@ -62,11 +62,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     train, held_out = load_faces(arguments.data, arguments.run.parent / "crops_128.npy").split()
-    network = Discriminator()
+    network = ExpressionReader()
     if (arguments.run / "pretrained.pt").exists():
         network.load_state_dict(torch.load(arguments.run / "pretrained.pt", weights_only=True))
-    train_classifier(network, network.expression, train, arguments.minutes)
-    network.forward = network.expression
+    train_classifier(network, train, arguments.minutes)
     print("held-out accuracy", [f"{value:.2f}" for value in class_accuracy(network, held_out)])
     arguments.run.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), arguments.run / "pretrained.pt")
