@@ -1,42 +1,47 @@
 """Many pictures through one editor: decoding, detection, editing and encoding overlap.
 
-A picture is read and its faces are found in a worker thread. The caller's thread takes several
-pictures together through the generator, for every expression asked for, with the faces found once.
-Worker threads write the results. How many pictures are in memory at a time is bounded by their
-number and by their pixels, so the peak does not grow with the job, and a picture of more than
-:data:`MAX_PIXELS` travels alone.
+Worker threads read pictures and find their faces (once for all expressions), take several pictures
+together through the generator, and write the results. Each thread works alone on what it has in
+hand: threads that share one step wait for each other, and on busy cores cost several times more
+than they help.
+
+What goes through the generator together is settled by the order of the tasks and by the sizes of
+the pictures, never by which thread was faster: the same job gives the same bytes. How much is in
+memory at a time is bounded by pixels, so the peak does not grow with the job.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from sargan_plugin.editor import EditedFace, EditResult, ExpressionEditor
 from sargan_plugin.errors import SarganError
 from sargan_plugin.faces import Face
 from sargan_plugin.images import EXTENSIONS, Picture, load_picture, printable_name, save_picture
-from sargan_plugin.tasks import Plan, PlanError, Task, plan_folder, plan_picture
-
-__all__ = ["Outcome", "Plan", "PlanError", "Task", "plan_folder", "plan_picture", "run"]
+from sargan_plugin.tasks import Task
 
 logger = logging.getLogger(__name__)
 
-# Of pictures that are read and not written yet; and as much again of results waiting to be written.
-# A pixel costs some ten bytes on the way, so this is about a gigabyte.
-MAX_PIXELS = 48_000_000
+# Of the pictures that are edited together. One that has more goes alone.
+BATCH_PIXELS = 16_000_000
+# Of all pictures and all results in memory; some five bytes a pixel while they are coded.
+MAX_PIXELS = 96_000_000
+BATCHES_AHEAD = 2
+# Each takes the memory of a generator at work, some 40 MB a face.
+EDITS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -65,26 +70,26 @@ def run(
     batch_size: int = 8,
     workers: int | None = None,
 ) -> Iterator[Outcome]:
-    """Do the tasks and yield an outcome for each as it is done, in no fixed order.
+    """Do the tasks and yield an outcome for each as it is done.
 
-    A task that fails is an outcome with an error; the others go on. Closing the iterator, or an
-    exception such as Ctrl-C in the loop over it, drops what has not been begun; a file that is
-    being written is finished, and none is left half written.
+    A task that fails is an outcome with an error; the others go on. Closing the iterator (use
+    ``contextlib.closing``), or Ctrl-C, drops what has not been begun; a file that is being written
+    is finished, and none is left half written.
 
     Args:
         tasks: those of one picture follow one another.
-        editor: its detector is used from several threads, so with ``workers`` above 1 one of
-            ``threads=1`` is fastest.
+        editor: with more than one worker, one whose detector has ``threads=1`` is fastest.
         batch_size: how many edits go through the generator together.
-        workers: threads that read, detect and write; None is one for each usable CPU.
+        workers: threads that do all the work; None is one for each usable CPU. With more than
+            one, PyTorch is set to one thread for each of them as long as the job runs.
 
     Raises:
         SarganError: when the detector cannot work at all, before anything is done; for numbers
             out of range.
 
     Example:
-        >>> plan = plan_folder(Path("in"), Path("out"), ["happy"])  # doctest: +SKIP
-        >>> for outcome in run(plan.tasks, ExpressionEditor()):  # doctest: +SKIP
+        >>> tasks = plan_folder(Path("in"), Path("out"), ["happy"]).tasks  # doctest: +SKIP
+        >>> for outcome in run(tasks, ExpressionEditor()):  # doctest: +SKIP
         ...     print(outcome.task.source, outcome.error or "done")
     """
     workers = usable_cpus() if workers is None else workers
@@ -92,11 +97,22 @@ def run(
         raise SarganError("The batch size and the number of workers must be at least 1.")
     # A detector that cannot work is one error, and not one for each picture.
     editor.detector.detect(np.zeros((32, 32, 3), np.uint8))
-    pipeline = _Pipeline(tasks, editor, batch_size, workers)
+    with _one_thread_each(workers), ThreadPoolExecutor(workers, "sargan") as pool:
+        try:
+            yield from _Pipeline(_batches(tasks, batch_size), editor, pool).outcomes()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _one_thread_each(workers: int) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    if workers > 1:
+        torch.set_num_threads(1)
     try:
-        yield from pipeline.outcomes()
+        yield
     finally:
-        pipeline.close()
+        torch.set_num_threads(threads)
 
 
 def usable_cpus() -> int:
@@ -106,178 +122,201 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-@dataclass(frozen=True, eq=False)
-class _Source:
-    """A picture on its way: it is in memory until its last task is written."""
-
-    path: Path
-    tasks: list[Task]
-    pixels: int
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Loaded:
     """A picture that has been read, and its selected faces."""
 
-    source: _Source
     picture: Picture
     faces: list[Face]
     seconds: float
 
 
+@dataclass(eq=False)
+class _Source:
+    """A picture on its way; it stays in memory until the last of its tasks is done."""
+
+    path: Path
+    pixels: int
+    tasks_left: int
+    loaded: Future[_Loaded | str] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One task, and the picture it shares with the other tasks of that picture."""
+
+    source: _Source
+    task: Task
+
+
+@dataclass(frozen=True, eq=False)
+class _Edited:
+    """A task that is ready to be written, or has failed: then there are no pixels."""
+
+    outcome: Outcome
+    pixels: np.ndarray | None = None
+
+
 class _Pipeline:
-    """All state belongs to the caller's thread; the worker threads run pure functions."""
+    """The state of a job; it belongs to the caller's thread, which does none of the work."""
 
     def __init__(
-        self, tasks: Iterable[Task], editor: ExpressionEditor, batch_size: int, workers: int
+        self, batches: Iterator[list[_Job]], editor: ExpressionEditor, pool: ThreadPoolExecutor
     ) -> None:
-        self.sources = _sources(tasks)
-        self.upcoming = next(self.sources, None)
-        self.editor, self.batch_size = editor, batch_size
-        self.max_pictures = 3 * batch_size  # being read, being edited, being written
-        self.pool = ThreadPoolExecutor(workers, thread_name_prefix="sargan")
-        self.unwritten: dict[_Source, int] = {}  # pictures in memory, tasks that each has left
-        self.reading: dict[Future, _Source] = {}
-        self.ready: deque[tuple[_Loaded, Task]] = deque()
-        self.writing: dict[Future, tuple[_Source, Task]] = {}
+        self.batches, self.editor, self.pool = batches, editor, pool
+        self.upcoming = next(batches, None)
+        self.reading: deque[list[_Job]] = deque()
+        self.editing: dict[Future[list[_Edited]], list[_Job]] = {}
+        self.writing: dict[Future[Outcome], _Job] = {}
+        self.pixels = 0  # of the pictures in memory and of the results of all batches begun
 
     def outcomes(self) -> Iterator[Outcome]:
         self._read_ahead()
-        while self.unwritten:
-            batch = self._next_batch()
-            if batch:
-                yield from self._edit(batch)
-            else:
-                pending = [*self.reading, *self.writing]
-                wait(pending, return_when=FIRST_COMPLETED)
-            yield from self._collect()
+        while self.reading or self.editing or self.writing:
+            missing = self._edit_what_is_read()
+            wait([*missing, *self.editing, *self.writing], return_when=FIRST_COMPLETED)
+            yield from self._take_edited()
+            yield from self._take_written()
             self._read_ahead()
 
-    def close(self) -> None:
-        self.pool.shutdown(wait=True, cancel_futures=True)
-
     def _read_ahead(self) -> None:
-        """Begin to read pictures as long as there is room for them."""
-        while self.upcoming is not None and self._has_room_for(self.upcoming):
-            self.unwritten[self.upcoming] = len(self.upcoming.tasks)
-            future = self.pool.submit(_read, self.upcoming, self.editor)
-            self.reading[future] = self.upcoming
-            self.upcoming = next(self.sources, None)
+        """Begin batches as long as there is room for them."""
+        while self.upcoming is not None and len(self.reading) < BATCHES_AHEAD:
+            new = {job.source for job in self.upcoming if job.source.loaded is None}
+            pixels = sum(source.pixels for source in new)
+            pixels += sum(job.source.pixels for job in self.upcoming)
+            if self.pixels + pixels > MAX_PIXELS and (self.reading or self.editing or self.writing):
+                return
+            for job in self.upcoming:
+                if job.source.loaded is None:
+                    job.source.loaded = self.pool.submit(_read, job.source.path, self.editor)
+            self.pixels += pixels
+            self.reading.append(self.upcoming)
+            self.upcoming = next(self.batches, None)
 
-    def _has_room_for(self, source: _Source) -> bool:
-        pixels = source.pixels + sum(each.pixels for each in self.unwritten)
-        return not self.unwritten or (
-            len(self.unwritten) < self.max_pictures and pixels <= MAX_PIXELS
-        )
+    def _edit_what_is_read(self) -> list[Future]:
+        """Hand batches over to be edited; what the next one still waits for."""
+        while self.reading and len(self.editing) < EDITS_AT_ONCE:
+            batch = self.reading[0]
+            missing = [job.source.loaded for job in batch if not job.source.loaded.done()]
+            if missing:
+                return missing
+            self.editing[self.pool.submit(_edit, batch, self.editor)] = self.reading.popleft()
+        return []
 
-    def _next_batch(self) -> list[tuple[_Loaded, Task]]:
-        """What to edit now; nothing while more can be had by waiting."""
-        if len(self.ready) < self.batch_size and self.reading:
-            return []
-        pixels = sum(source.pixels for source, _ in self.writing.values())
-        batch: list[tuple[_Loaded, Task]] = []
-        while self.ready and len(batch) < self.batch_size:
-            pixels += self.ready[0][0].source.pixels
-            if pixels > MAX_PIXELS and (batch or self.writing):
-                break
-            batch.append(self.ready.popleft())
-        return batch
+    def _take_edited(self) -> Iterator[Outcome]:
+        """Hand results over to be written; outcomes of those that failed."""
+        for future in [future for future in self.editing if future.done()]:
+            for job, edited in zip(self.editing.pop(future), future.result(), strict=True):
+                if edited.pixels is None:
+                    yield self._done(job, edited.outcome)
+                else:
+                    self.writing[self.pool.submit(_write, job.source, edited)] = job
 
-    def _edit(self, batch: list[tuple[_Loaded, Task]]) -> Iterator[Outcome]:
-        begun = time.perf_counter()
-        results = _edit_together(self.editor, batch)
-        seconds = (time.perf_counter() - begun) / len(batch)
-        for (loaded, task), result in zip(batch, results, strict=True):
-            if isinstance(result, EditResult):
-                spent = loaded.seconds / len(loaded.source.tasks) + seconds
-                notes = _notes(loaded, result, self.editor)
-                future = self.pool.submit(_write, loaded.picture, task, result, notes, spent)
-                self.writing[future] = (loaded.source, task)
-            else:
-                yield self._finished(loaded.source, Outcome(task, error=result))
-
-    def _collect(self) -> Iterator[Outcome]:
-        """Take in what the worker threads have done."""
-        for future in [future for future in self.reading if future.done()]:
-            source = self.reading.pop(future)
-            loaded = future.result()
-            if isinstance(loaded, _Loaded):
-                self.ready.extend((loaded, task) for task in source.tasks)
-            else:
-                for task in source.tasks:
-                    yield self._finished(source, Outcome(task, error=loaded))
+    def _take_written(self) -> Iterator[Outcome]:
         for future in [future for future in self.writing if future.done()]:
-            source, _ = self.writing.pop(future)
-            yield self._finished(source, future.result())
+            yield self._done(self.writing.pop(future), future.result())
 
-    def _finished(self, source: _Source, outcome: Outcome) -> Outcome:
-        self.unwritten[source] -= 1
-        if not self.unwritten[source]:
-            del self.unwritten[source]
+    def _done(self, job: _Job, outcome: Outcome) -> Outcome:
+        job.source.tasks_left -= 1
+        self.pixels -= job.source.pixels
+        if job.source.tasks_left == 0:
+            self.pixels -= job.source.pixels
         return outcome
 
 
-def _sources(tasks: Iterable[Task]) -> Iterator[_Source]:
+def _batches(tasks: Iterable[Task], batch_size: int) -> Iterator[list[_Job]]:
+    """What is edited together: in the order of the tasks, bounded by number and by pixels."""
+    batch: list[_Job] = []
     for path, group in itertools.groupby(tasks, key=lambda task: task.source):
-        yield _Source(path, list(group), _claimed_pixels(path))
+        own_tasks = list(group)
+        source = _Source(path, _claimed_pixels(path), len(own_tasks))
+        for task in own_tasks:
+            pixels = source.pixels + sum(job.source.pixels for job in batch)
+            if batch and (len(batch) == batch_size or pixels > BATCH_PIXELS):
+                yield batch
+                batch = []
+            batch.append(_Job(source, task))
+    if batch:
+        yield batch
 
 
 def _claimed_pixels(path: Path) -> int:
     """Pixels that a file's header claims; 0 when it is no picture, which reading it will say."""
     if path.is_file():
-        for format in set(EXTENSIONS.values()):
+        for format in sorted(set(EXTENSIONS.values())):
             # not Image.open, which has a pixel limit of its own
-            with suppress(Exception), Image.OPEN[format][0](path) as image:
+            with contextlib.suppress(Exception), Image.OPEN[format][0](path) as image:
                 return image.width * image.height
     return 0
 
 
-def _read(source: _Source, editor: ExpressionEditor) -> _Loaded | str:
+def _read(path: Path, editor: ExpressionEditor) -> _Loaded | str:
     """Read a picture and find its faces, or say why not."""
     begun = time.perf_counter()
     try:
-        picture = load_picture(source.path)
+        picture = load_picture(path)
         faces = editor.find_faces(picture.pixels)
     except Exception as error:
-        return _line(source.path, error)
-    return _Loaded(source, picture, faces, time.perf_counter() - begun)
+        return _line(path, error)
+    return _Loaded(picture, faces, time.perf_counter() - begun)
 
 
-def _edit_together(
-    editor: ExpressionEditor, batch: list[tuple[_Loaded, Task]]
-) -> list[EditResult | str]:
-    """Edit a batch; when that fails, one by one, so that one bad picture does not spoil others."""
-    try:
-        requests = [editor.request(task.expression, faces=loaded.faces) for loaded, task in batch]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the results say the same, and of which picture
-            return list(editor.edit([loaded.picture.pixels for loaded, _ in batch], requests))
-    except Exception as error:
-        if len(batch) == 1:
-            return [_line(batch[0][1].source, error)]
-        return [result for each in batch for result in _edit_together(editor, [each])]
-
-
-def _write(
-    picture: Picture, task: Task, result: EditResult, notes: tuple[str, ...], seconds: float
-) -> Outcome:
+def _edit(batch: list[_Job], editor: ExpressionEditor) -> list[_Edited]:
+    """Edit a batch, leaving out pictures that could not be read."""
     begun = time.perf_counter()
-    error = ""
+    loaded = {job: job.source.loaded.result() for job in batch}
+    readable = [job for job in batch if isinstance(loaded[job], _Loaded)]
+    results = dict(zip(readable, _edit_together(readable, editor), strict=True))
+    seconds = (time.perf_counter() - begun) / len(batch)
+    edited = []
+    for job in batch:
+        result = results.get(job, loaded[job])
+        if isinstance(result, EditResult):
+            notes = _notes(loaded[job].faces, result, editor)
+            spent = loaded[job].seconds + seconds
+            outcome = Outcome(job.task, tuple(result.faces), spent, "", notes)
+            edited.append(_Edited(outcome, result.image))
+        else:
+            edited.append(_Edited(Outcome(job.task, error=result)))
+    return edited
+
+
+def _edit_together(jobs: list[_Job], editor: ExpressionEditor) -> list[EditResult | str]:
+    """Edit pictures; when that fails one by one, so that one bad picture does not spoil others."""
+    pictures = [job.source.loaded.result() for job in jobs]
+    try:
+        requests = [
+            editor.request(job.task.expression, faces=loaded.faces)
+            for job, loaded in zip(jobs, pictures, strict=True)
+        ]
+        return list(editor.edit([loaded.picture.pixels for loaded in pictures], requests))
+    except Exception as error:
+        if len(jobs) == 1:
+            return [_line(jobs[0].task.source, error)]
+        return [result for job in jobs for result in _edit_together([job], editor)]
+
+
+def _write(source: _Source, edited: _Edited) -> Outcome:
+    """Write a result; the outcome with the time it took, or with the reason why it failed."""
+    begun = time.perf_counter()
+    task, error = edited.outcome.task, ""
     try:
         task.destination.parent.mkdir(parents=True, exist_ok=True)
-        save_picture(picture, result.image, task.destination, format=task.format)
+        picture = source.loaded.result().picture
+        save_picture(picture, edited.pixels, task.destination, format=task.format)
     except OSError as problem:
         folder = printable_name(task.destination.parent)
         error = f"{folder}: cannot be created: {problem.strerror}"
     except Exception as problem:
         error = _line(task.destination, problem)
-    seconds += time.perf_counter() - begun
-    return Outcome(task, tuple(result.faces), seconds, error, () if error else notes)
+    seconds = edited.outcome.seconds + time.perf_counter() - begun
+    return replace(edited.outcome, seconds=seconds, error=error)
 
 
-def _notes(loaded: _Loaded, result: EditResult, editor: ExpressionEditor) -> tuple[str, ...]:
+def _notes(faces: list[Face], result: EditResult, editor: ExpressionEditor) -> tuple[str, ...]:
     notes = []
-    if not loaded.faces and editor.on_no_face == "warn":
+    if not faces and editor.on_no_face == "warn":
         notes.append("no face was found; the picture is left as it is")
     for face in result.faces:
         x, y = face.face.center

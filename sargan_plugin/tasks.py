@@ -24,6 +24,10 @@ class PlanError(SarganError, ValueError):
     """Tasks that contradict each other or what is there already; nothing has been done."""
 
 
+class ExistingFileError(PlanError):
+    """A file that would be written is there already, and nobody said what to do with it."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One picture to write.
@@ -71,9 +75,14 @@ def plan_picture(
         existing: ``"refuse"``, ``"skip"`` or ``"overwrite"`` files that are there already.
 
     Raises:
+        SarganError: when there is no such picture.
         PlanError: when files would land on one another, on an original, or, with ``"refuse"``, on
             a file that is there.
     """
+    try:
+        source.stat()
+    except OSError as error:
+        raise SarganError(f"{printable_name(source)}: cannot be opened: {error.strerror}") from None
     template = out
     if out.endswith(("/", os.sep)) or Path(out).is_dir():
         template = str(Path(out, _default_name(expressions)))
@@ -221,7 +230,8 @@ def _checked(plan: Plan, existing: str) -> Plan:
         return plan
     if existing != "skip":
         others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-        raise PlanError(f"{printable_name(there[0].destination)}: is there already{others}.")
+        shown = printable_name(there[0].destination)
+        raise ExistingFileError(f"{shown}: is there already{others}.")
     present = set(there)
     return Plan(
         [task for task in plan.tasks if task not in present], there, plan.unreadable, plan.notes

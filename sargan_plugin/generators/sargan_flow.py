@@ -21,6 +21,10 @@ from sargan_plugin.generators.blocks import (
 from sargan_plugin.generators.edit import Edit, Generator
 from sargan_plugin.generators.registry import register_generator
 
+# What appears in a face is lighter or darker than what was there, and little else: teeth, the dark
+# of a mouth, a wrinkle. Free colours are what a generator fools its judges with first.
+MAX_COLOUR = 0.35
+
 
 class ConditionalSARB(SpatialAttentionResidualBlock):
     """A SARB whose features are first scaled and shifted, channel by channel, by the condition.
@@ -80,11 +84,11 @@ class SARGANFlow(Generator):
         self.refine = nn.Sequential(
             nn.Conv2d(channels + 3, channels // 2, 3, padding=1), nn.ReLU(inplace=True)
         )
-        self.to_paint = nn.Conv2d(channels // 2, 4, 3, padding=1)
+        self.to_paint = nn.Conv2d(channels // 2, 5, 3, padding=1)  # light, 3 colours, mask
         nn.init.zeros_(self.to_flow.weight)
         nn.init.zeros_(self.to_flow.bias)
         with torch.no_grad():
-            self.to_paint.bias[3] = -2.0  # the mask starts nearly closed
+            self.to_paint.bias[4] = -2.0  # the mask starts nearly closed
 
     def edit(self, image: torch.Tensor, condition: torch.Tensor) -> Edit:
         half = self.stem(tiled(condition, F.pixel_unshuffle(image, 2)))
@@ -95,8 +99,10 @@ class SARGANFlow(Generator):
         paint = self.to_paint(self.refine(torch.cat([enlarged(features), image], dim=1)))
         with torch.autocast(image.device.type, enabled=False):
             paint = paint.to(image.dtype)
-            mask = torch.sigmoid(paint[:, 3:])
-            return Edit(mask * 2 * torch.tanh(paint[:, :3]), mask, self._flow(features, image))
+            light, colour = torch.tanh(paint[:, :4]).split([1, 3], dim=1)
+            mask = torch.sigmoid(paint[:, 4:])
+            delta = mask * (2 * light + MAX_COLOUR * colour)
+            return Edit(delta, mask, self._flow(features, image))
 
     def _flow(self, features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Displacements in crop pixels, predicted coarsely so that they stay smooth."""
