@@ -1,0 +1,75 @@
+"""Pictures for the person at the terminal: faces marked, thumbnails, labels."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from sargan_plugin.errors import SarganError
+from sargan_plugin.faces import Face
+from sargan_plugin.images import EXTENSIONS, printable_name
+
+BOX, POINT, LABEL = "#00e5ff", "#ff3d7f", "#001b2e"
+
+
+def in_8_bits(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of a picture as uint8."""
+    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+
+
+def as_image(pixels: np.ndarray, step: int = 1) -> Image.Image:
+    """Pixels of a picture, or every ``step``-th of them, as 8-bit RGB."""
+    small = np.ascontiguousarray(in_8_bits(pixels[::step, ::step]))
+    return Image.fromarray(small).convert("RGB")
+
+
+def draw_faces(image: Image.Image, faces: Sequence[Face]) -> None:
+    """Draw boxes, the five points and the numbers by which ``--faces`` knows the faces."""
+    draw = ImageDraw.Draw(image)
+    line = max(1, max(image.size) // 500)
+    for number, face in enumerate(faces):
+        draw.rectangle(face.bbox, outline=BOX, width=line)
+        for x, y in face.landmarks5.tolist():
+            radius = max(1.0, face.size / 60)
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=POINT)
+        font = ImageFont.load_default(max(10, face.size / 6))
+        corner = max(0.0, face.bbox[0]), max(0.0, face.bbox[1])
+        draw.rectangle(draw.textbbox(corner, str(number), font), fill=BOX)
+        draw.text(corner, str(number), fill=LABEL, font=font)
+
+
+def check_drawing(path: Path, overwrite: bool) -> None:
+    """Refuse a name under which no drawing can be written.
+
+    Raises:
+        SarganError: it does not end like a picture, or is there already.
+    """
+    if path.suffix.lower() not in EXTENSIONS:
+        known = ", ".join(EXTENSIONS)
+        raise SarganError(f"{printable_name(path)}: does not end like a picture ({known}).")
+    if path.exists() and not overwrite:
+        raise SarganError(f"{printable_name(path)}: is there already; --overwrite replaces it.")
+
+
+def write_drawing(image: Image.Image, path: Path) -> None:
+    """Save an image; it appears under its name when it is complete.
+
+    Raises:
+        SarganError: when it cannot be written; nothing is left behind.
+    """
+    temporary = path.with_name(f".sargan-{secrets.token_hex(8)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(temporary, format=EXTENSIONS[path.suffix.lower()])
+        temporary.replace(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SarganError(f"{printable_name(path)}: cannot be written: {reason}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
