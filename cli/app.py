@@ -22,7 +22,7 @@ import typer
 from sargan_cli import detect, doctor, edit, edit_dir, models
 from sargan_cli.console import Report
 from sargan_cli.usage import UsageError
-from sargan_plugin.errors import SarganError
+from sargan_plugin.errors import FaceWarning, SarganError
 
 # What Typer raises for arguments it cannot take. It has no public name there: newer versions bring
 # their own copy of click, older ones use click's.
@@ -129,7 +129,7 @@ def _clutter_kept_away(debug: bool) -> Iterator[None]:
             warnings.simplefilter("ignore")
             warnings.filterwarnings("always", category=UserWarning, module="sargan_plugin")
             # told file by file, see Outcome.warnings
-            warnings.filterwarnings("ignore", message="The face at|No face was found")
+            warnings.filterwarnings("ignore", category=FaceWarning)
             warnings.showwarning = _show_warning
         yield
 

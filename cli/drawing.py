@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.faces import Face
-from sargan_plugin.images import EXTENSIONS, printable_name
+from sargan_plugin.images import EXTENSIONS, printable_name, replacing
 
 BOX, POINT, LABEL = "#00e5ff", "#ff3d7f", "#001b2e"
 
@@ -62,14 +60,10 @@ def write_drawing(image: Image.Image, path: Path) -> None:
     Raises:
         SarganError: when it cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(f".sargan-{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(temporary, format=EXTENSIONS[path.suffix.lower()])
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            image.save(temporary, format=EXTENSIONS[path.suffix.lower()])
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SarganError(f"{printable_name(path)}: cannot be written: {reason}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import os
 import time
 from collections import deque
@@ -25,12 +26,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from sargan_plugin.editor import EditedFace, EditResult, ExpressionEditor
 from sargan_plugin.errors import SarganError
 from sargan_plugin.faces import Face
-from sargan_plugin.images import EXTENSIONS, Picture, load_picture, printable_name, save_picture
+from sargan_plugin.images import Picture, load_picture, picture_size, printable_name, save_picture
 from sargan_plugin.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ def _batches(tasks: Iterable[Task], batch_size: int) -> Iterator[list[_Job]]:
     batch: list[_Job] = []
     for path, group in itertools.groupby(tasks, key=lambda task: task.source):
         own_tasks = list(group)
-        source = _Source(path, _claimed_pixels(path), len(own_tasks))
+        source = _Source(path, math.prod(picture_size(path)), len(own_tasks))
         for task in own_tasks:
             pixels = source.pixels + sum(job.source.pixels for job in batch)
             if batch and (len(batch) == batch_size or pixels > BATCH_PIXELS):
@@ -239,16 +239,6 @@ def _batches(tasks: Iterable[Task], batch_size: int) -> Iterator[list[_Job]]:
             batch.append(_Job(source, task))
     if batch:
         yield batch
-
-
-def _claimed_pixels(path: Path) -> int:
-    """Pixels that a file's header claims; 0 when it is no picture, which reading it will say."""
-    if path.is_file():
-        for format in sorted(set(EXTENSIONS.values())):
-            # not Image.open, which has a pixel limit of its own
-            with contextlib.suppress(Exception), Image.OPEN[format][0](path) as image:
-                return image.width * image.height
-    return 0
 
 
 def _read(path: Path, editor: ExpressionEditor) -> _Loaded | str:

@@ -6,6 +6,7 @@ integer and share memory with the caller's; nothing the size of the photo is con
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from PIL import Image
 
 from sargan_plugin.align import from_unit, to_unit
 from sargan_plugin.errors import SarganError
+
+# Pictures from files are read-only, and nothing here writes to them; a copy would cost much memory.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 # What the editor takes and gives back: the type, size, dtype and device of the input.
 Picture = Image.Image | np.ndarray | torch.Tensor
@@ -78,8 +82,7 @@ def _unpack_numpy(image: np.ndarray) -> Unpacked:
             "Numpy pictures are (H, W), (H, W, 1) or (H, W, 3) of uint8 or uint16, not "
             f"{image.shape} of {image.dtype}."
         )
-    # Negative strides (a flipped view) and read-only buffers are not for torch.
-    if not planes.flags.writeable or any(stride < 0 for stride in planes.strides):
+    if any(stride < 0 for stride in planes.strides):  # a flipped view is not for torch
         planes = planes.copy()
     inner = _unpack_tensor(torch.from_numpy(planes).permute(2, 0, 1))
 

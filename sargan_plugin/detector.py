@@ -7,9 +7,10 @@ fill the frame.
 SCRFD finds faces that have about 20 to 400 px at the network's input. So a picture is looked at in
 two sizes, 640 and 128 px on the longer side (InsightFace's own pair); a small picture as it is, for
 enlarging 250 px to 640 takes four times as long and moves the landmarks by less than 0.3 % of the
-eye distance; and a large one in a third size that leaves a 32-px face 26 px. (At 18 px SCRFD 2.5G missed one of ten such faces, at
-26 px one of a hundred; SCRFD 500M one of four and one of twelve.) An ONNX with a dynamic input
-takes each size as it is; one with a fixed input gets it padded, or in overlapping tiles.
+eye distance; and a large one in a third size that leaves a 32-px face 26 px. (At 18 px SCRFD 2.5G
+missed one of ten such faces, at 26 px one of a hundred; SCRFD 500M one of four and one of twelve.)
+An ONNX with a dynamic input takes each size as it is; one with a fixed input gets it padded, or in
+overlapping tiles.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from torch import nn
 from sargan_plugin.align import crop_face, crop_rectangle, face_matrices
 from sargan_plugin.boundary import Picture, detector_view, unpack
 from sargan_plugin.compute import autocast_dtype, resolve_device
-from sargan_plugin.errors import SarganError
+from sargan_plugin.errors import FaceWarning, SarganError
 from sargan_plugin.expressions import condition_of
 from sargan_plugin.faces import Face, Selection, select_faces
 from sargan_plugin.generators import Edit, Generator, apply_edit
@@ -247,7 +247,9 @@ class ExpressionEditor(nn.Module):
         if not found and self.on_no_face == "error":
             raise SarganError("No face was found.")
         if not found and self.on_no_face == "warn":
-            warnings.warn("No face was found; the picture is left as it is.", stacklevel=2)
+            warnings.warn(
+                FaceWarning("No face was found; the picture stays as it is."), stacklevel=2
+            )
         return select_faces(found, self.faces if selection is None else selection) if found else []
 
     def _edit(
@@ -297,7 +299,8 @@ class ExpressionEditor(nn.Module):
         if remark:
             x, y = face.center
             done = "left as it is" if left_because else "edited all the same"
-            warnings.warn(f"The face at ({x:.0f}, {y:.0f}) is {done}: {remark}.", stacklevel=5)
+            message = f"The face at ({x:.0f}, {y:.0f}) is {done}: {remark}."
+            warnings.warn(FaceWarning(message), stacklevel=5)
         return EditedFace(face, left_because, remark), matrix
 
     def _paste_all(self, photos, jobs: list[_Job], reports: list[list[EditedFace]]):

@@ -9,10 +9,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-
-import torch
+from typing import TYPE_CHECKING
 
 from sargan_plugin.errors import SarganError
+
+if TYPE_CHECKING:
+    import torch
 
 EXPRESSIONS = ("neutral", "happy", "surprised", "angry", "sad", "disgusted", "fearful")
 
@@ -86,6 +88,8 @@ def parse_expression(expression: Expression) -> dict[str, float]:
 
 def condition_of(expression: Expression) -> torch.Tensor:
     """Return the condition of one expression as a ``(7,)`` float32 tensor that sums to one."""
+    import torch  # here, so that the command line can refuse a mistyped name at once
+
     condition = torch.zeros(len(EXPRESSIONS))
     for word, weight in parse_expression(expression).items():
         condition[EXPRESSIONS.index(word)] = weight

@@ -70,6 +70,15 @@ def read_picture(path: Path, file: IO[bytes], max_pixels: int) -> Picture:
         raise refusal(path, f"cannot be read as {format}: {reason(error)}") from error
 
 
+def size_in_header(file: IO[bytes]) -> tuple[int, int]:
+    """Width and height of the picture in an open file, without decoding it."""
+    head = file.read(64)
+    format = format_of(head)
+    if format == "WEBP":
+        return webp_size(head) or (0, 0)
+    return (0, 0) if format is None else _open(file, format).size
+
+
 def _open(file: IO[bytes], format: str) -> Any:
     file.seek(0)
     return _READERS[format](file)

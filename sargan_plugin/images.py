@@ -9,6 +9,7 @@ Pillow's because phones take photos of 108 and 200 megapixels.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from sargan_plugin.errors import SarganError
-from sargan_plugin.image_decoders import read_picture
+from sargan_plugin.image_decoders import read_picture, size_in_header
 from sargan_plugin.image_encoders import write_picture
 from sargan_plugin.image_errors import printable_name, reason, refusal
 from sargan_plugin.image_formats import EXTENSIONS, is_picture_path
@@ -32,9 +33,13 @@ __all__ = [
     "Picture",
     "is_picture_path",
     "load_picture",
+    "picture_size",
     "printable_name",
+    "replacing",
     "save_picture",
 ]
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_PIXELS = 250_000_000
 """Room for a 200-megapixel phone photo; a float copy of more would not fit most machines anyway."""
@@ -69,6 +74,21 @@ def load_picture(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_
             return read_picture(path, file, max_pixels)
     except (OSError, ValueError) as error:
         raise refusal(path, f"cannot be opened: {reason(error)}") from error
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height from a picture's header; ``(0, 0)`` for what :func:`load_picture` refuses.
+
+    They change places in a picture that has to be turned upright.
+    """
+    path = Path(path)
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return size_in_header(file)
+    except Exception:  # load_picture says what is wrong
+        logger.debug("no size in the header of %s", printable_name(path), exc_info=True)
+    return 0, 0
 
 
 def save_picture(
@@ -122,7 +142,7 @@ def save_picture(
     if not as_it_is:
         _check_target(destination, target, pixels, alpha)
     try:
-        with _replacing(destination) as temporary:
+        with replacing(destination) as temporary:
             if as_it_is:
                 shutil.copyfile(picture.path, temporary)
             else:
@@ -174,7 +194,7 @@ def _is_same_file(destination: Path, source: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _replacing(destination: Path) -> Iterator[Path]:
+def replacing(destination: Path) -> Iterator[Path]:
     """A temporary name beside ``destination`` that becomes it on success, and vanishes on failure.
 
     The name is short, so that a destination of the longest allowed name works, and does not end

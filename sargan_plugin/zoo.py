@@ -91,7 +91,9 @@ class Manifest:
                 )
                 for name, entry in entries["weights"].items()
             }
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except OSError as error:
+            raise SarganError(f"{path}: cannot be read ({error.strerror}).") from error
+        except (KeyError, TypeError, ValueError) as error:
             raise SarganError(f"{path}: not a weights manifest ({error}).") from error
 
     def find(self, name: str | None = None) -> Weights:
