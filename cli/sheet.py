@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from sargan_plugin.errors import SarganError
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
     from sargan_plugin.tasks import Plan, Task
 
 ROWS = 12
-THUMBNAIL = (384, 256)
+THUMBNAIL = (480, 320)
+LARGEST = 1200  # pixels of the shorter side that are looked at
+BLOCK, SEEN = 8, 4  # an edit shows where a block of so many pixels changes by so many grey levels
 MARGIN, LINE = 8, 20
 PAPER, INK = "white", "black"
 
@@ -60,24 +63,56 @@ def write_sheet(path: Path, plan: Plan) -> None:
 
 def _row(tasks: list[Task]) -> list[tuple[str, Image.Image]]:
     """Labelled thumbnails of a picture and what became of it; empty when one cannot be read."""
-    from sargan_plugin.images import printable_name
+    from sargan_plugin.images import load_picture, printable_name
 
     try:
-        before = (printable_name(tasks[0].source.name), _thumbnail(tasks[0].source))
-        return [before, *((task.expression, _thumbnail(task.destination)) for task in tasks)]
+        before = load_picture(tasks[0].source).pixels
+        afters = [(task.expression, _reduced(task.destination, before)) for task in tasks]
     except SarganError:
         return []
+    small = _reduced(tasks[0].source, before)
+    part = _changed_part(small, [after for _, after in afters])
+    row = [(printable_name(tasks[0].source.name), small), *afters]
+    return [(label, _thumbnail(pixels[part])) for label, pixels in row]
 
 
-def _thumbnail(path: Path) -> Image.Image:
-    from sargan_cli.drawing import as_image
+def _reduced(path: Path, like: np.ndarray) -> np.ndarray:
+    """Every so many pixels of a picture: enough for a sheet, and a small part of the memory."""
+    from sargan_cli.drawing import in_8_bits
     from sargan_plugin.images import load_picture
 
-    pixels = load_picture(path).pixels
-    height, width = pixels.shape[:2]
-    # Every so many pixels first, so that a large picture is not copied whole.
-    step = max(1, min(width // THUMBNAIL[0], height // THUMBNAIL[1]) // 2)
-    image = as_image(pixels, step)
+    step = max(1, min(like.shape[:2]) // LARGEST)
+    return in_8_bits(load_picture(path).pixels[::step, ::step]).copy()
+
+
+def _changed_part(before: np.ndarray, afters: list[np.ndarray]) -> tuple[slice, slice]:
+    """The rectangle in which edits are seen, with some surroundings; everything if nowhere.
+
+    Compared in blocks, so that what a JPEG encoder changes does not count.
+    """
+    import numpy as np
+
+    height, width = (side // BLOCK * BLOCK for side in before.shape[:2])
+    seen = np.zeros((height // BLOCK, width // BLOCK), dtype=bool)
+    for after in afters:
+        if after.shape == before.shape:
+            change = np.abs(after[:height, :width].astype(np.int16) - before[:height, :width])
+            blocks = change.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, -1)
+            seen |= blocks.mean(axis=(1, 3, 4)) > SEEN
+    if not seen.any():
+        return slice(None), slice(None)
+    rows, columns = (np.flatnonzero(seen.any(axis=axis)) * BLOCK for axis in (1, 0))
+    room = max(rows[-1] - rows[0], columns[-1] - columns[0]) // 3 + BLOCK
+    return (
+        slice(max(0, rows[0] - room), rows[-1] + BLOCK + room),
+        slice(max(0, columns[0] - room), columns[-1] + BLOCK + room),
+    )
+
+
+def _thumbnail(pixels: np.ndarray) -> Image.Image:
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
     image.thumbnail(THUMBNAIL)
     return image
 
