@@ -118,11 +118,12 @@ def _detector(detector: str | None, device: str) -> str:
     import numpy as np
 
     from sargan_plugin import FaceDetector
+    from sargan_plugin.compute import detector_device
     from sargan_plugin.detector_files import find_detector
     from sargan_plugin.images import printable_name
 
     path = find_detector(detector)
-    FaceDetector(path, device=device).detect(np.zeros((32, 32, 3), np.uint8))
+    FaceDetector(path, device=detector_device(device)).detect(np.zeros((32, 32, 3), np.uint8))
     return printable_name(path)
 
 

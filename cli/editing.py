@@ -71,11 +71,11 @@ class EditorOptions:
         """
         from sargan_plugin import ExpressionEditor, FaceDetector
         from sargan_plugin.batch import EDITS_AT_ONCE
+        from sargan_plugin.compute import detector_device
 
         detector = FaceDetector(
             self.detector,
-            # CUDA for PyTorch does not mean that ONNX Runtime has it too.
-            device="cpu" if self.device == "cpu" else "auto",
+            device=detector_device(self.device),
             any_rotation=self.any_rotation,
             threads=1 if workers > 1 else None,
         )
@@ -159,6 +159,7 @@ def _face(edited: EditedFace) -> dict[str, Any]:
         "box": [round(value, 1) for value in edited.face.bbox],
         "score": round(edited.face.score, 3),
         "changed_pixels": edited.changed,
+        "clipped_pixels": edited.clipped,
         "left_because": edited.left_because or None,
         "remark": edited.remark or None,
     }

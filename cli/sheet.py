@@ -95,11 +95,11 @@ def _changed_part(before: np.ndarray, afters: list[np.ndarray]) -> tuple[slice, 
     height, width = (side // BLOCK * BLOCK for side in before.shape[:2])
     seen = np.zeros((height // BLOCK, width // BLOCK), dtype=bool)
     for after in afters:
-        if after.shape == before.shape:
+        if seen.size and after.shape == before.shape:
             change = np.abs(after[:height, :width].astype(np.int16) - before[:height, :width])
             blocks = change.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, -1)
             seen |= blocks.mean(axis=(1, 3, 4)) > SEEN
-    if not seen.any():
+    if not seen.any():  # nothing changed, or too small for a block
         return slice(None), slice(None)
     rows, columns = (np.flatnonzero(seen.any(axis=axis)) * BLOCK for axis in (1, 0))
     room = max(rows[-1] - rows[0], columns[-1] - columns[0]) // 3 + BLOCK

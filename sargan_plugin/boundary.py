@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from sargan_plugin.align import from_unit, to_unit
-from sargan_plugin.errors import SarganError
+from sargan_plugin.errors import FaceWarning, SarganError
+from sargan_plugin.strips import rounded_to_8_bits
 
 # Pictures from files are read-only, and nothing here writes to them; a copy would cost much memory.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -23,6 +24,8 @@ warnings.filterwarnings("ignore", message="The given NumPy array is not writable
 # What the editor takes and gives back: the type, size, dtype and device of the input.
 Picture = Image.Image | np.ndarray | torch.Tensor
 
+LUMINANCE_ROWS = 256
+ORIENTATION = 0x0112  # EXIF tag
 PIL_MODES = ("RGB", "RGBA", "L", "LA")
 INTEGERS = {np.dtype(np.uint8), np.dtype(np.uint16)}
 TENSOR_INTEGERS = (torch.uint8, torch.uint16)
@@ -61,6 +64,9 @@ def _unpack_pil(image: Image.Image) -> Unpacked:
             f"PIL images of mode {image.mode} are not supported; convert to "
             f"{', '.join(PIL_MODES)} first."
         )
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        message = "The image is not upright; use PIL.ImageOps.exif_transpose, or no face is found."
+        warnings.warn(FaceWarning(message), stacklevel=4)
     bands = image.split()
     colour = Image.merge("RGB", bands[:3]) if len(bands) >= 3 else bands[0]
     inner = _unpack_numpy(np.array(colour))
@@ -106,16 +112,29 @@ def _unpack_tensor(image: torch.Tensor) -> Unpacked:
 
     def pack(edited: list[torch.Tensor]) -> torch.Tensor:
         if grey:
-            edited = [luminance(photo) for photo in edited]
+            edited = [
+                after[:1] if after is before else luminance(after)
+                for before, after in zip(photos, edited, strict=True)
+            ]
         return torch.stack(edited) if image.ndim == 4 else edited[0]
 
     return Unpacked(photos, pack)
 
 
 def luminance(photo: torch.Tensor) -> torch.Tensor:
-    """Rec. 601 luminance of ``(3, H, W)`` as ``(1, H, W)``; exact where the channels are equal."""
+    """Rec. 601 luminance of ``(3, H, W)`` as ``(1, H, W)``; exact where the channels are equal.
+
+    Integer pictures are worked on in strips: a photo must not cost a float copy of itself.
+    """
+    if photo.dtype.is_floating_point:
+        return _luminance(photo)
+    return torch.cat([_luminance(strip) for strip in photo.split(LUMINANCE_ROWS, dim=1)], dim=1)
+
+
+def _luminance(photo: torch.Tensor) -> torch.Tensor:
     coloured = (photo[0] != photo[1]) | (photo[0] != photo[2])
-    red, green, blue = to_unit(photo, torch.float32)
+    float_type = photo.dtype if photo.dtype.is_floating_point else torch.float32
+    red, green, blue = to_unit(photo, float_type)
     grey = red + 0.587 * (green - red) + 0.114 * (blue - red)
     return torch.where(coloured, from_unit(grey, photo.dtype), photo[0])[None]
 
@@ -123,8 +142,7 @@ def luminance(photo: torch.Tensor) -> torch.Tensor:
 def detector_view(photo: torch.Tensor) -> np.ndarray:
     """What a face detector looks at: ``(H, W, 3)`` uint8, shared memory where possible."""
     photo = photo.detach().cpu()
-    if photo.dtype == torch.uint16:
-        photo = (photo.to(torch.int32) // 257).to(torch.uint8)
-    elif photo.dtype.is_floating_point:
+    if photo.dtype.is_floating_point:
         photo = from_unit(photo.clamp(0, 1).nan_to_num(), torch.uint8)
-    return photo.permute(1, 2, 0).numpy()
+    pixels = photo.permute(1, 2, 0).numpy()
+    return rounded_to_8_bits(pixels) if pixels.dtype == np.uint16 else pixels

@@ -55,3 +55,11 @@ def autocast_dtype(dtype: str, device: torch.device) -> torch.dtype | None:
     if dtype not in DTYPES:
         raise SarganError(f"Unknown dtype {dtype!r}; known are auto, {', '.join(DTYPES)}.")
     return DTYPES[dtype]
+
+
+def detector_device(device: str | torch.device) -> str:
+    """Where the detector runs when the generator runs on ``device``.
+
+    ONNX Runtime's build decides whether it has CUDA, not torch's; so only the CPU is insisted on.
+    """
+    return "cpu" if str(device) == "cpu" else "auto"

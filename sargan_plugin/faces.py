@@ -111,7 +111,7 @@ class Face:
 
         The distance of the nose from the line through the middle of the eyes and the middle of the
         mouth, over half the distance of the eyes measured across that line. Does not change when
-        the picture is turned, shifted or scaled. At most 10; values above 1 are strong profiles.
+        the picture is turned, shifted or scaled. At most 10.
         """
         points = self.landmarks5.astype(np.float64)
         eyes = points[:2].mean(axis=0)

@@ -32,11 +32,10 @@ from sargan_plugin.align import (
     to_unit,
 )
 from sargan_plugin.errors import SarganError
-from sargan_plugin.generators.edit import Edit
+from sargan_plugin.generators.edit import BORDER, Edit
 
 # Photo pixels worked on at a time: bounds the memory a very large face needs.
 STRIP_PIXELS = 1 << 19
-# The face's frame: the crop's axes and origin at the photo's own pixel size.
 # Both cheeks of the canonical crop, as (x, y) shares of its side: skin with nothing in its way.
 CHEEKS = ((0.36, 0.56), (0.64, 0.56))
 CHEEK_RADIUS = 0.055
@@ -95,20 +94,14 @@ def paste_edit(
     if top >= bottom or left >= right:
         raise SarganError("The face lies outside the picture.")
     pieces, changed, clipped = [], 0, 0
-    fields = torch.cat([edit.delta / 2, edit.replace, crop[None].to(edit.delta)], dim=1)
-    flow = None if edit.flow is None else photo_flow(edit.flow, matrix)
-    reach = 0 if flow is None else math.ceil(float(flow.detach().abs().max())) + 2
+    fields = [edit.delta / 2, edit.replace]
+    if edit.flow is not None:
+        fields.append(photo_flow(edit.flow, matrix))
     texture = grain_texture(photo, crop, matrix, seed) if grain else None
     for upper, lower in strips(top, bottom, right - left):
-        window = (
-            max(upper - reach, 0),
-            max(left - reach, 0),
-            min(lower + reach, height),
-            min(right + reach, width),
-        )
         rectangle = (upper, left, lower, right)
         strip, touched, out_of_range = edited_strip(
-            photo, window, rectangle, fields, flow, matrix, texture
+            photo, rectangle, torch.cat(fields, dim=1), crop.to(edit.delta), matrix, texture
         )
         before = photo[:, upper:lower, left:right]
         pieces.append(torch.where(touched, from_unit(strip, photo.dtype), before))
@@ -125,53 +118,81 @@ def strips(top: int, bottom: int, width: int) -> Iterator[tuple[int, int]]:
 
 def edited_strip(
     photo: torch.Tensor,
-    window: tuple[int, int, int, int],
     rectangle: tuple[int, int, int, int],
     fields: torch.Tensor,
-    flow: torch.Tensor | None,
+    crop: torch.Tensor,
     matrix: torch.Tensor,
     texture: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Edit one rectangle of the photo; ``window`` is the larger part that its flow may reach.
+    """Edit one rectangle of the photo.
 
-    Returns the result ``(3, h, w)`` in [0, 1], and which pixels changed and which were clipped,
-    both ``(1, h, w)``.
+    ``fields`` ``(1, 4 or 6, S, S)`` are the colour change, the replaced share and, where anything
+    moves, the flow in photo pixels. Returns the result ``(3, h, w)`` in [0, 1], and which pixels
+    changed and which were clipped, both ``(1, h, w)``.
     """
     upper, left, lower, right = rectangle
+    here = shifted(matrix, left, upper)
+    painted = enlarge(fields, here, lower - upper, right - left)[0]
+    painted = painted * within_feather(here, lower - upper, right - left, crop.shape[-1])
+    delta, cover, flow = painted[:3], painted[3:4].clamp(0, 1), painted[4:]
+    window = reached(rectangle, flow, *photo.shape[-2:])
     window_top, window_left, window_bottom, window_right = window
     source = to_unit(photo[:, window_top:window_bottom, window_left:window_right], fields.dtype)
-    inside = (
-        ...,
-        slice(upper - window_top, lower - window_top),
-        slice(left - window_left, right - window_left),
-    )
-    here = shifted(matrix, left, upper)
-    painted = enlarge(fields[:, :4], here, lower - upper, right - left)[0]
-    delta, cover = painted[:3], painted[3:].clamp(0, 1)
-    low = enlarge(fields[:, 4:], shifted(matrix, window_left, window_top), *source.shape[-2:])[0]
+    low = enlarge(crop[None], shifted(matrix, window_left, window_top), *source.shape[-2:])[0]
     both = torch.cat([source, source - low])
-    changed = (painted.detach() != 0).any(dim=0, keepdim=True)
-    if flow is None:
-        moved = both[inside]
-    else:
-        way = enlarge(flow, here, lower - upper, right - left)[0]
-        changed = changed | (way.detach() != 0).any(dim=0, keepdim=True)
-        moved = sample_at(both, way, left - window_left, upper - window_top)
+    inside = both[
+        :,
+        upper - window_top : lower - window_top,
+        left - window_left : right - window_left,
+    ]
+    moved = inside
+    if len(flow):
+        moved = sample_at(both, flow, left - window_left, upper - window_top)
     image, detail = moved[:3], moved[3:]
     if texture is not None:
         detail = detail - tiled_texture(texture, rectangle, matrix)
     result = image + delta - cover * detail
-    result = torch.where(changed, result, source[inside])
+    changed = (painted.detach() != 0).any(dim=0, keepdim=True)
+    result = torch.where(changed, result, inside[:3])
     clipped = ((result.detach() < -1e-6) | (result.detach() > 1 + 1e-6)).any(dim=0, keepdim=True)
     return result.clamp(0, 1), changed, clipped & changed
+
+
+def reached(
+    rectangle: tuple[int, int, int, int], flow: torch.Tensor, height: int, width: int
+) -> tuple[int, int, int, int]:
+    """The part of the photo that a rectangle's pixels come from; flow is ``(0 or 2, h, w)``."""
+    left_by, up_by, right_by, down_by = 0, 0, 0, 0
+    if len(flow):
+        lowest, highest = (extreme.tolist() for extreme in flow.detach().flatten(1).aminmax(dim=1))
+        left_by, up_by = (math.floor(min(value, 0)) - 2 for value in lowest)
+        right_by, down_by = (math.ceil(max(value, 0)) + 2 for value in highest)
+    upper, left, lower, right = rectangle
+    return (
+        max(upper + up_by, 0),
+        max(left + left_by, 0),
+        min(lower + down_by, height),
+        min(right + right_by, width),
+    )
+
+
+def within_feather(matrix: torch.Tensor, height: int, width: int, size: int) -> torch.Tensor:
+    """``(height, width)`` of 1 where a feathered edit may be felt and 0 beyond.
+
+    Resampling spreads an edit a little; what it would carry past the feather is cut off.
+    """
+    matrix = matrix.detach()
+    positions = pixel_positions(height, width, like=matrix) @ matrix[:, :2].mT + matrix[:, 2] + 0.5
+    depth = torch.minimum(positions, size - positions).amin(dim=-1)
+    return (depth > BORDER * size).to(matrix.dtype)
 
 
 def enlarge(fields: torch.Tensor, matrix: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Sample crop fields ``(1, C, S, S)`` at the pixels of a photo rectangle.
 
     Bicubic, so that an enlarged change shows no facets; anti-aliased where the face is smaller
-    than the crop. ``matrix`` takes the rectangle's coordinates to the crop's. Exactly zero where
-    the neighbouring crop pixels are zero, and beyond the crop.
+    than the crop. ``matrix`` takes the rectangle's coordinates to the crop's. Beyond the crop its
+    border is repeated.
     """
     size, scale = fields.shape[-1], float(scale_of(matrix.detach()[None]))
     positions = pixel_positions(height, width, like=fields) @ matrix[:, :2].mT + matrix[:, 2]
@@ -216,7 +237,8 @@ def grain_texture(
 
     Of the two cheeks the calmer is taken: the other may be under hair or at the face's edge.
     Returns None where the crop holds all there is (a small face) or no cheek is in the picture.
-    Texture is measured and laid in the face's frame, so that it turns with the face.
+    Texture is measured and laid in the face's frame (the crop's axes and origin, the photo's
+    pixel size), so that it turns with the face.
 
     Reference: Galerne et al., "Random phase textures", IEEE TIP 2011.
     """

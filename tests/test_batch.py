@@ -185,13 +185,6 @@ def test_pictures_in_memory_are_bounded(photos, monkeypatch, expressions, most):
     assert counts["now"] == 0 and counts["most"] <= most
 
 
-@pytest.mark.parametrize("format", ["jpg", "png", "webp", "tiff", "bmp"])
-def test_size_is_known_before_a_picture_is_read(tmp_path, format):
-    file = tmp_path / f"x.{format}"
-    Image.new("RGB", (31, 17)).save(file)
-    assert batch._claimed_pixels(file) == 31 * 17
-
-
 def test_closing_drops_the_rest_and_leaves_no_half_file(photos):
     job = run(plan(photos), editor_of(), batch_size=1, workers=1)
     with contextlib.closing(job):

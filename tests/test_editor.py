@@ -9,7 +9,7 @@ from conftest import FixedDetector, PlainGenerator, StillGenerator, photo_landma
 from PIL import Image
 
 from sargan_plugin import ExpressionEditor
-from sargan_plugin.align import crop_rectangle, face_matrices
+from sargan_plugin.align import apply_matrix, face_matrices
 from sargan_plugin.errors import SarganError
 from sargan_plugin.faces import Face
 from sargan_plugin.generators.edit import Edit
@@ -42,6 +42,7 @@ PICTURES = {
     "numpy": as_bytes(PHOTO),
     "flipped numpy view": as_bytes(PHOTO)[:, ::-1],
     "grey numpy": as_bytes(PHOTO)[..., 0],
+    "grey uint16 numpy": as_bytes(PHOTO)[..., 0].astype(np.uint16) * 257,
     "uint16 numpy": as_bytes(PHOTO).astype(np.uint16) * 257,
     "RGB": Image.fromarray(as_bytes(PHOTO)),
     "L": Image.fromarray(as_bytes(PHOTO)).convert("L"),
@@ -84,16 +85,48 @@ def test_input_is_not_modified(kind, plain_generator):
 
 
 @pytest.mark.parametrize("generator", [PlainGenerator, StillGenerator])
-def test_pixels_outside_the_feather_are_copied(generator):
-    edited = editor_of(generator().eval())(PHOTO)
-    touched = (edited != PHOTO).any(0)
-    outside = torch.ones_like(touched)
-    for face in TWO_FACES:
-        matrix = face_matrices(torch.tensor(face.landmarks5)[None], 32)[0]
-        top, left, bottom, right = crop_rectangle(matrix, 32, 200, 300)
-        outside[top:bottom, left:right] = False
-    assert touched[outside].sum() == 0
-    assert touched.sum() > 3000
+@pytest.mark.parametrize("degrees", [0, 30, 45])
+@pytest.mark.parametrize("eyes", [9, 30, 200])
+def test_no_byte_outside_the_feather_differs(generator, degrees, eyes):
+    photo = (smooth_photo(400, 500) * 255).round().byte()
+    landmarks = photo_landmarks(250, 200, eyes, degrees)
+    edited = editor_of(generator(crop_size=64).eval())(photo, faces=landmarks[None].float())
+    ys, xs = torch.meshgrid(torch.arange(400.0), torch.arange(500.0), indexing="ij")
+    pixels = torch.stack([xs, ys], dim=-1).view(1, -1, 2)
+    positions = apply_matrix(face_matrices(landmarks[None].float(), 64), pixels).view(400, 500, 2)
+    share = (positions + 0.5) / 64
+    inside = torch.minimum(share, 1 - share).amin(dim=-1) > 1 / 40
+    touched = (edited != photo).any(0)
+    assert touched[~inside].sum() == 0
+    assert touched[inside].sum() > 0.3 * inside.sum()
+
+
+def test_result_is_a_copy_even_when_nothing_was_edited(plain_generator):
+    for kind in ("float tensor", "numpy", "grey numpy"):
+        picture = PICTURES[kind]
+        untouched = editor_of(plain_generator, faces=[])(picture)
+        before = picture.clone() if isinstance(picture, torch.Tensor) else picture.copy()
+        untouched[...] = 0
+        assert same(picture, before)
+
+
+@torch.no_grad()
+def test_pictures_of_one_call_may_differ_in_kind(plain_generator):
+    editor = editor_of(plain_generator)
+    kinds = ("double tensor", "uint8 tensor", "grey numpy", "RGBA", "uint16 numpy")
+    pictures = [PICTURES[kind] for kind in kinds]
+    for picture, result in zip(pictures, editor.edit(pictures), strict=True):
+        alone = editor(picture)
+        assert type(result.image) is type(picture)
+        difference = np.asarray(result.image, np.float64) - np.asarray(alone, np.float64)
+        assert np.abs(difference).max() <= 1
+
+
+def test_image_that_is_not_upright_is_told(plain_generator):
+    picture = PICTURES["RGB"].copy()
+    picture.getexif()[0x0112] = 6
+    with pytest.warns(UserWarning, match="exif_transpose"):
+        editor_of(plain_generator)(picture)
 
 
 def test_alpha_survives(plain_generator):

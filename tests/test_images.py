@@ -23,6 +23,7 @@ from sargan_plugin.images import (
     EXTENSIONS,
     is_picture_path,
     load_picture,
+    picture_size,
     printable_name,
     save_picture,
 )
@@ -374,3 +375,17 @@ class TestFailingDisk:
         with pytest.raises(KeyboardInterrupt):
             save_picture(picture, edited(picture.pixels), tmp_path / "a.jpg")
         assert [p.name for p in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+@pytest.mark.parametrize("format", ["jpg", "png", "webp", "tiff", "bmp"])
+def test_size_is_known_before_a_picture_is_read(tmp_path, format):
+    file = tmp_path / f"x.{format}"
+    Image.new("RGB", (31, 17)).save(file)
+    assert picture_size(file) == (31, 17)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_picture_has_no_size(tmp_path, content):
+    file = tmp_path / "x.png"
+    file.write_bytes(content)
+    assert picture_size(file) == picture_size(tmp_path / "missing") == (0, 0)

@@ -11,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from skimage.data import astronaut
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("sargan_plugin", "sargan_cli", "sargan_weights", "sargan_training")
@@ -102,6 +104,14 @@ def test_wheel_holds_the_weights_and_nothing_foreign(wheel):
 
 def test_one_edit_from_the_installed_wheel(site):
     assert "edited" in run_away_from_the_checkout(site, "-c", EDIT_ONE_PHOTO)
+
+
+def test_the_program_runs_from_the_installed_wheel(site, scrfd_path, tmp_path):
+    Image.fromarray(astronaut()[:256, 80:368]).save(tmp_path / "photo.png")
+    command = ["-m", "sargan_cli", "edit", str(tmp_path / "photo.png"), str(tmp_path / "sad.png")]
+    run_away_from_the_checkout(site, *command, "--expr", "sad", "--detector", str(scrfd_path))
+    with Image.open(tmp_path / "sad.png") as edited:
+        assert edited.size == (288, 256)
 
 
 def test_import_is_light():

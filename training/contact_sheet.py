@@ -17,6 +17,8 @@ from sargan_plugin import EXPRESSIONS, ExpressionEditor, Face
 from sargan_training.data import is_held_out, read_rows
 
 CELL = 150
+# High-resolution portraits of a man who is not in LFW; the others show people who are.
+PORTRAITS = ("obama.jpg", "obama3.jpg")
 
 
 def held_out_photos(data: Path, count: int) -> list[Path]:
@@ -67,7 +69,7 @@ def main() -> None:
     parser.add_argument("sheet", type=Path)
     arguments = parser.parse_args()
     photos = held_out_photos(arguments.data, arguments.people)
-    photos += sorted((arguments.data / "portraits").glob("*.jpg"))[:3]
+    photos += [arguments.data / "portraits" / name for name in PORTRAITS]
     editor = ExpressionEditor(model=arguments.model, detector=arguments.detector)
     contact_sheet(editor, photos).save(arguments.sheet, quality=92)
 

@@ -3,8 +3,8 @@
     python -m sargan_training.evaluate --data DATA --run runs/flow --weights FILE...
 
 Prints, for every weights file in one run: the share of edits that an unseen classifier reads as
-the target (with the real photos' share as the ceiling), how the flow and mask are used, and how
-well a fresh network tells edits from photos (area under the curve; 0.5 is what we want).
+the target (with the real photos' share as the ceiling), the mean flow and mask, and how well a
+fresh network tells edits from photos (area under the curve; 0.5 is what we want).
 """
 
 from __future__ import annotations
@@ -118,6 +118,9 @@ def report(
         turn = torch.arange(len(photos)) % FREQUENT == target
         mixed[other & turn] = edits[turn[other]]
     figures["mean of 5"] = sum(figures[name] for name in EXPRESSIONS[:FREQUENT]) / FREQUENT
+    with torch.no_grad():
+        edit = generator.edit(photos[:64], torch.eye(len(EXPRESSIONS))[torch.arange(64) % FREQUENT])
+    figures |= {"flow px": edit.flow.abs().mean().item(), "mask": edit.replace.mean().item()}
     changed = (mixed != photos).flatten(1).any(1)
     if two_sample:
         people = [p for p, kept in zip(faces.people, changed.tolist(), strict=True) if kept]

@@ -38,7 +38,7 @@ from sargan_training.sheet import sheet_of_edits
 BATCH = 16
 R1_EVERY, R1_WEIGHT = 16, 0.1
 SAME_WEIGHT = 4.0
-MASK_WEIGHT, MASK_VARIATION_WEIGHT, FLOW_WEIGHT = 1.5, 1.0, 8.0
+MASK_WEIGHT, MASK_VARIATION_WEIGHT, FLOW_WEIGHT = 6.0, 1.0, 4.0
 # The two rare expressions are asked for less often: there is little to learn them from.
 TARGET_ODDS = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.4, 0.2])
 MIXED_SHARE, WEAKENED_SHARE = 0.12, 0.25

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+# The feather of an edit, as shares of the crop's side: zero up to BORDER, whole from FULL inwards.
+BORDER, FULL = 1 / 40, 1 / 10
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -85,7 +88,7 @@ def feather(size: int) -> torch.Tensor:
     """``(1, 1, size, size)`` window: 0 on the outer fortieth of a crop, 1 from a tenth inwards."""
     position = torch.arange(size) + 0.5
     depth = torch.minimum(position, size - position) / size
-    ramp = ((depth - 1 / 40) / (1 / 10 - 1 / 40)).clamp(0, 1)
+    ramp = ((depth - BORDER) / (FULL - BORDER)).clamp(0, 1)
     ramp = ramp * ramp * (3 - 2 * ramp)
     return (ramp[:, None] * ramp[None, :])[None, None]
 
