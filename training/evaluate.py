@@ -135,12 +135,21 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, nargs="*", default=[])
     parser.add_argument("--photos", type=int, default=400)
     parser.add_argument("--no-two-sample", action="store_true")
+    parser.add_argument(
+        "--half",
+        choices=("choose", "report"),
+        default="report",
+        help="the half of the held-out people to choose a checkpoint by, or the one to report",
+    )
     arguments = parser.parse_args()
     torch.manual_seed(0)
     train, held_out = load_faces(arguments.data, arguments.run.parent / "crops_128.npy").split()
     reader = expression_reader(train, arguments.run.parent / "reader.pt")
     ceiling = class_accuracy(reader, held_out)
     print("real photos  " + line_of(dict(zip(EXPRESSIONS, ceiling, strict=True))))
+    names = sorted(set(held_out.people))
+    half = set(names[arguments.half == "report" :: 2])
+    held_out = held_out.subset(np.array([person in half for person in held_out.people]))
     faces = held_out.subset(few_of_each_person(held_out.people, arguments.photos))
     for weights in arguments.weights:
         generator = load_generator(weights)
