@@ -87,10 +87,11 @@ def run(
         SarganError: when the detector cannot work at all, before anything is done; for numbers
             out of range.
 
-    Example:
-        >>> tasks = plan_folder(Path("in"), Path("out"), ["happy"]).tasks  # doctest: +SKIP
-        >>> for outcome in run(tasks, ExpressionEditor()):  # doctest: +SKIP
-        ...     print(outcome.task.source, outcome.error or "done")
+    Example::
+
+        tasks = plan_folder(Path("in"), Path("out"), ["happy"]).tasks
+        for outcome in run(tasks, ExpressionEditor()):
+            print(outcome.task.source, outcome.error or "done")
     """
     workers = usable_cpus() if workers is None else workers
     if batch_size < 1 or workers < 1:

@@ -123,10 +123,10 @@ class ExpressionEditor(nn.Module):
         SarganError: for unknown expressions, models or selections, impossible intensities, a
             device that is not there.
 
-    Example:
-        >>> from sargan_plugin import ExpressionEditor
-        >>> editor = ExpressionEditor("surprised", intensity=0.8)  # doctest: +SKIP
-        >>> editor(Image.open("me.jpg")).save("surprised.png")  # doctest: +SKIP
+    Example::
+
+        editor = ExpressionEditor("surprised", intensity=0.8)
+        editor(Image.open("me.jpg")).save("surprised.png")
     """
 
     def __init__(

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators.edit import Generator
 from sargan_training.data import FaceSet, central, load_faces, to_unit
+from sargan_training.discriminator import ExpressionReader
 from sargan_training.pretrain import class_accuracy, train_classifier
 from sargan_training.sheet import edited_crops
 from sargan_training.weights import load_generator
@@ -29,8 +30,9 @@ FREQUENT = 5  # the first five expressions have enough photos to be judged by
 
 
 def expression_reader(train: FaceSet, saved: Path, minutes: float = 8) -> torch.nn.Module:
-    """A classifier of another architecture than the discriminator's, trained apart from it."""
-    network = timm.create_model("resnet10t", num_classes=len(EXPRESSIONS), drop_rate=0.3)
+    """A classifier that no generator was trained with: another width, another start."""
+    torch.manual_seed(5)
+    network = ExpressionReader(channels=32)
     if saved.exists():
         network.load_state_dict(torch.load(saved, weights_only=True))
     else:

@@ -18,9 +18,9 @@ class EditExpression(v2.Transform):
     Args:
         editor: does the work.
 
-    Example:
-        >>> from torchvision.transforms import v2
-        >>> v2.Compose([EditExpression(ExpressionEditor("sad")), v2.Resize(64)])  # doctest: +SKIP
+    Example::
+
+        v2.Compose([EditExpression(ExpressionEditor("sad")), v2.Resize(64)])
     """
 
     _transformed_types = (PIL.Image.Image, torch.Tensor)

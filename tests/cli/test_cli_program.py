@@ -44,7 +44,7 @@ def test_a_story_from_photo_to_result(program, here, weights):
 
 
 def test_ctrl_c_leaves_no_half_file_and_a_second_run_goes_on(here, weights, edit):
-    count = 12
+    count = 80
     for number in range(count):
         (here / "in").mkdir(exist_ok=True)
         (here / "in" / f"{number:02}.jpg").write_bytes((here / "me.jpg").read_bytes())
