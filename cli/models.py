@@ -23,7 +23,9 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_models(json: options.Json = False, debug: options.Debug = False) -> Report:
+def list_models(
+    json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False
+) -> Report:
     """List the weights that --model takes."""
     from rich.table import Table
 
@@ -41,7 +43,7 @@ def list_models(json: options.Json = False, debug: options.Debug = False) -> Rep
             model["licence"],
             ", ".join(model["experimental"]),
         )
-    Output().show(table)
+    Output(quiet).show(table)
     return Report({"default": manifest.default, "models": models})
 
 
@@ -51,6 +53,7 @@ def info(
         str | None, typer.Argument(metavar="NAME", show_default="the default weights")
     ] = None,
     json: options.Json = False,
+    quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> Report:
     """Tell all that is known of some weights, the model card included."""
@@ -63,7 +66,7 @@ def info(
     card = manifest.folder / weights.card if weights.card else None
     known["card"] = json_path(card) if card else None
     known["card_text"] = card.read_text(encoding="utf-8") if card and card.is_file() else None
-    output = Output()
+    output = Output(quiet)
     for key, value in known.items():
         if key not in ("metrics", "card_text") and value not in (None, "", ()):
             output.say(f"{key:13} {_as_text(key, value)}")
