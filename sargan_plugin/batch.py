@@ -16,7 +16,6 @@ import contextlib
 import itertools
 import logging
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -27,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sargan_plugin.detector_files import usable_cpus
 from sargan_plugin.editor import EditedFace, EditResult, ExpressionEditor
 from sargan_plugin.errors import SarganError
 from sargan_plugin.faces import Face
@@ -114,13 +114,6 @@ def _one_thread_each(workers: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def usable_cpus() -> int:
-    """How many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

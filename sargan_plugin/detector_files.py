@@ -128,7 +128,7 @@ def open_detector(path: Path, device: str = "auto", threads: int | None = None) 
     if wants_cuda and not has_cuda:
         raise no_cuda
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads or _usable_cpus()
+    settings.intra_op_num_threads = threads or usable_cpus()
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
     # Measured on 2 cores: neither costs time. Idle threads that spin slow PyTorch down; the arena
@@ -175,7 +175,8 @@ def _import_insightface() -> ModuleType:
     return insightface
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
