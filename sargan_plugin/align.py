@@ -176,9 +176,9 @@ def shrink_to_scale(
 
 
 def crop_face(photo: torch.Tensor, matrix: torch.Tensor, size: int) -> torch.Tensor:
-    """The canonical crop ``(3, size, size)`` of one face, float in [0, 1].
+    """The canonical crop ``(C, size, size)`` of one face, float in [0, 1].
 
-    Only the face's rectangle of the photo, ``(3, H, W)`` of uint8, uint16 or float in [0, 1], is
+    Only the face's rectangle of the photo, ``(C, H, W)`` of uint8, uint16 or float in [0, 1], is
     converted to float. ``matrix`` is ``(2, 3)``; its dtype is the crop's.
 
     Raises:

@@ -98,7 +98,7 @@ def run(
         raise SarganError("The batch size and the number of workers must be at least 1.")
     # A detector that cannot work is one error, and not one for each picture.
     editor.detector.detect(np.zeros((32, 32, 3), np.uint8))
-    with _one_thread_each(workers), ThreadPoolExecutor(workers, "sargan") as pool:
+    with one_thread_each(workers), ThreadPoolExecutor(workers, "sargan") as pool:
         try:
             yield from _Pipeline(_batches(tasks, batch_size), editor, pool).outcomes()
         finally:
@@ -106,7 +106,8 @@ def run(
 
 
 @contextlib.contextmanager
-def _one_thread_each(workers: int) -> Iterator[None]:
+def one_thread_each(workers: int) -> Iterator[None]:
+    """PyTorch works with one thread for each of several workers, and as before afterwards."""
     threads = torch.get_num_threads()
     if workers > 1:
         torch.set_num_threads(1)

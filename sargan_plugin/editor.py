@@ -314,7 +314,10 @@ class ExpressionEditor(nn.Module):
         results = list(photos)
         size = self.generator.crop_size
         crops = [crop_face(photos[job.photo], job.matrix, size) for job in jobs]
-        for job, crop, edit in zip(jobs, crops, self._edits_of(crops, jobs), strict=True):
+        edits = self.edits_of(
+            crops, [job.condition for job in jobs], [job.intensity for job in jobs]
+        )
+        for job, crop, edit in zip(jobs, crops, edits, strict=True):
             if results[job.photo] is photos[job.photo]:
                 results[job.photo] = photos[job.photo].clone()
             photo = results[job.photo]
@@ -333,26 +336,40 @@ class ExpressionEditor(nn.Module):
             )
         return list(zip(results, reports, strict=True))
 
-    def _edits_of(self, crops: list[torch.Tensor], jobs: list[_Job]) -> list[Edit]:
-        """The edits of all faces, each at its intensity, in as few generator calls as fit."""
+    def edits_of(
+        self,
+        crops: Sequence[torch.Tensor],
+        conditions: Sequence[torch.Tensor],
+        intensities: Sequence[torch.Tensor],
+    ) -> list[Edit]:
+        """The edits of canonical crops, in as few generator calls as fit into the memory limit.
+
+        Args:
+            crops: ``(3, S, S)`` each, in [0, 1], as :func:`sargan_plugin.align.crop_face` cuts.
+            conditions: ``(7,)`` for each crop.
+            intensities: ``()`` for each crop; above 0.
+
+        Returns:
+            An edit of batch size 1 for each crop, feathered and at its intensity.
+        """
         size = self.generator.crop_size
         limit = max(1, int(self.memory_limit_mb * 2**20 / (BYTES_PER_CROP_PIXEL * size * size)))
         # Pictures of one call may differ in dtype and device; the generator's decide.
         working = next(self.generator.parameters(), crops[0] if crops else torch.empty(0))
         edits: list[Edit] = []
-        for start in range(0, len(jobs), limit):
+        for start in range(0, len(crops), limit):
             part = slice(start, start + limit)
             images = torch.stack([crop.to(working) for crop in crops[part]]) * 2 - 1
-            conditions = torch.stack([job.condition.to(images) for job in jobs[part]])
-            intensities = torch.stack([job.intensity.to(images) for job in jobs[part]])
+            wanted = torch.stack([condition.to(images) for condition in conditions[part]])
+            amounts = torch.stack([intensity.to(images) for intensity in intensities[part]])
             if self.neutralise_first:
-                neutral = condition_of("neutral").to(conditions).expand_as(conditions)
+                neutral = condition_of("neutral").to(wanted).expand_as(wanted)
                 first = self._generate(images, neutral)
-                second = self._generate(apply_edit(images, first), conditions)
-                first = first.at_intensity(intensities.clamp(max=1))
-                edit = first.then(second.at_intensity(intensities))
+                second = self._generate(apply_edit(images, first), wanted)
+                first = first.at_intensity(amounts.clamp(max=1))
+                edit = first.then(second.at_intensity(amounts))
             else:
-                edit = self._generate(images, conditions).at_intensity(intensities)
+                edit = self._generate(images, wanted).at_intensity(amounts)
             edits.extend(edit.split())
         return edits
 

@@ -48,7 +48,7 @@ class EditedRectangle:
     Attributes:
         top: row of the rectangle's first line in the photo.
         left: column of its first pixel.
-        pixels: ``(3, h, w)`` in the photo's dtype.
+        pixels: ``(C, h, w)`` in the photo's dtype.
         changed: pixels in which the edit is not zero; all others are copies of the photo's.
         clipped: changed pixels that would have left the range of the dtype.
     """
@@ -60,7 +60,7 @@ class EditedRectangle:
     clipped: int
 
     def write_into(self, photo: torch.Tensor) -> None:
-        """Overwrite the rectangle in ``photo`` ``(3, H, W)``."""
+        """Overwrite the rectangle in ``photo`` ``(C, H, W)``."""
         height, width = self.pixels.shape[-2:]
         photo[:, self.top : self.top + height, self.left : self.left + width] = self.pixels
 
@@ -74,16 +74,20 @@ def paste_edit(
     *,
     grain: bool = True,
     seed: int = 0,
+    texture: torch.Tensor | None = None,
 ) -> EditedRectangle:
     """Apply the edit of one face to the part of a photo that it covers.
 
     Args:
-        photo: ``(3, H, W)``, uint8, uint16 or float in [0, 1]. Not modified.
+        photo: ``(C, H, W)``, uint8, uint16 or float in [0, 1]. Not modified. Three channels of
+            colour, or any planes of which ``edit`` and ``crop`` have as many.
         edit: of this face, batch size 1, already feathered and at its intensity.
-        crop: ``(3, S, S)`` canonical crop of this photo, float in [0, 1].
+        crop: ``(C, S, S)`` canonical crop of this photo, float in [0, 1].
         matrix: ``(2, 3)`` similarity from photo to crop; part of the crop must lie in the photo.
         grain: whether replaced texture gets random texture like the cheek's.
         seed: of the grain.
+        texture: what :func:`grain_texture` gave for another picture of this face; then nothing
+            is measured here.
 
     Raises:
         SarganError: when the crop lies outside the photo.
@@ -97,7 +101,8 @@ def paste_edit(
     fields = [edit.delta / 2, edit.replace]
     if edit.flow is not None:
         fields.append(photo_flow(edit.flow, matrix))
-    texture = grain_texture(photo, crop, matrix, seed) if grain else None
+    if texture is None and grain:
+        texture = grain_texture(photo, crop, matrix, seed)
     for upper, lower in strips(top, bottom, right - left):
         rectangle = (upper, left, lower, right)
         strip, touched, out_of_range = edited_strip(
@@ -126,15 +131,17 @@ def edited_strip(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Edit one rectangle of the photo.
 
-    ``fields`` ``(1, 4 or 6, S, S)`` are the colour change, the replaced share and, where anything
-    moves, the flow in photo pixels. Returns the result ``(3, h, w)`` in [0, 1], and which pixels
-    changed and which were clipped, both ``(1, h, w)``.
+    ``fields`` ``(1, C + 1 or C + 3, S, S)`` are the colour change, the replaced share and, where
+    anything moves, the flow in photo pixels. Returns the result ``(C, h, w)`` in [0, 1], and which
+    pixels changed and which were clipped, both ``(1, h, w)``.
     """
+    channels = len(crop)
     upper, left, lower, right = rectangle
     here = shifted(matrix, left, upper)
     painted = enlarge(fields, here, lower - upper, right - left)[0]
     painted = painted * within_feather(here, lower - upper, right - left, crop.shape[-1])
-    delta, cover, flow = painted[:3], painted[3:4].clamp(0, 1), painted[4:]
+    delta, cover, flow = painted.tensor_split((channels, channels + 1))
+    cover = cover.clamp(0, 1)
     window = reached(rectangle, flow, *photo.shape[-2:])
     window_top, window_left, window_bottom, window_right = window
     source = to_unit(photo[:, window_top:window_bottom, window_left:window_right], fields.dtype)
@@ -148,12 +155,12 @@ def edited_strip(
     moved = inside
     if len(flow):
         moved = sample_at(both, flow, left - window_left, upper - window_top)
-    image, detail = moved[:3], moved[3:]
+    image, detail = moved.tensor_split(2)
     if texture is not None:
         detail = detail - tiled_texture(texture, rectangle, matrix)
     result = image + delta - cover * detail
     changed = (painted.detach() != 0).any(dim=0, keepdim=True)
-    result = torch.where(changed, result, inside[:3])
+    result = torch.where(changed, result, inside[:channels])
     clipped = ((result.detach() < -1e-6) | (result.detach() > 1 + 1e-6)).any(dim=0, keepdim=True)
     return result.clamp(0, 1), changed, clipped & changed
 
@@ -233,7 +240,7 @@ def sample_at(source: torch.Tensor, way: torch.Tensor, left: int, top: int) -> t
 def grain_texture(
     photo: torch.Tensor, crop: torch.Tensor, matrix: torch.Tensor, seed: int
 ) -> torch.Tensor | None:
-    """A tile of random texture ``(3, n, n)`` with the spectrum of the finer cheek texture.
+    """A tile of random texture ``(C, n, n)`` with the spectrum of the finer cheek texture.
 
     Of the two cheeks the calmer is taken: the other may be under hair or at the face's edge.
     Returns None where the crop holds all there is (a small face) or no cheek is in the picture.
@@ -272,7 +279,7 @@ def fine_detail(
     centre: tuple[float, float],
     radius: int,
 ) -> torch.Tensor | None:
-    """What the crop cannot hold of a square of skin, ``(3, 2 radius, 2 radius)``.
+    """What the crop cannot hold of a square of skin, ``(C, 2 radius, 2 radius)``.
 
     The square lies along the axes of the face's frame; its pixels are the nearest of the photo.
     None when it reaches out of the photo.
@@ -291,7 +298,7 @@ def fine_detail(
         crop[None], grid[None], mode="bicubic", padding_mode="border", align_corners=False
     )
     detail = to_unit(photo[:, y, x], crop.dtype) - low[0, :, 0]
-    return detail.view(3, 2 * radius, 2 * radius)
+    return detail.view(-1, 2 * radius, 2 * radius)
 
 
 def tiled_texture(

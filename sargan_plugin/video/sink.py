@@ -1,0 +1,180 @@
+"""Writing a video file: encoded frames, copied streams, and everything that describes them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+
+from sargan_plugin.errors import SarganError
+from sargan_plugin.image_errors import reason, refusal
+from sargan_plugin.video.codecs import (
+    ChosenEncoder,
+    Encoding,
+    choose_encoder,
+    configure,
+    container_of,
+)
+from sargan_plugin.video.copied import CopiedStreams
+from sargan_plugin.video.frame import Frame
+from sargan_plugin.video.palette import in_a_palette
+from sargan_plugin.video.source import VideoFile, VideoFormat
+
+MOV_FAMILY = ("mp4", "mov")
+
+
+class FileSink:
+    """A video file in the making, under a temporary name.
+
+    Args:
+        temporary: the name to write under.
+        destination: what it will be called; its ending decides the container.
+        frames: what will be written.
+        source: the file whose other streams, metadata and chapters are taken over, if any.
+        encoding: how to encode.
+        unstorable: see :class:`CopiedStreams`.
+
+    Attributes:
+        encoder: what was chosen.
+        notes: what the one who asked should know, a line each.
+
+    Raises:
+        SarganError: the container or an encoder cannot hold what it should; from
+            :meth:`write` and :meth:`close` when writing fails, on a full disk for example.
+    """
+
+    def __init__(
+        self,
+        temporary: Path,
+        destination: Path,
+        frames: VideoFormat,
+        source: VideoFile | None,
+        encoding: Encoding,
+        unstorable: str = "refuse",
+    ) -> None:
+        self.destination, self.frames, self.source = destination, frames, source
+        name = container_of(destination)
+        metadata = dict(source.container.metadata) if source else {}
+        with self._told():
+            self.result = av.open(
+                f"file:{temporary}", "w", format=name, options=_muxing(name, metadata)
+            )
+        self.copied: CopiedStreams | None = None
+        try:
+            with self._told():
+                self._prepare(name, metadata, encoding, unstorable)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _prepare(
+        self, name: str, metadata: dict[str, str], encoding: Encoding, unstorable: str
+    ) -> None:
+        storable = self.result.supported_codecs
+        self.encoder = choose_encoder(self.destination, name, storable, self.frames, encoding)
+        self.result.metadata.update(metadata)
+        if self.source is None:
+            self._add_video(name, None)
+            return
+        if chapters := self.source.container.chapters():
+            self.result.set_chapters(chapters)
+        self.copied = CopiedStreams(
+            self.destination, self.source.container, self.result, unstorable
+        )
+        for stream in self.source.container.streams:
+            if stream.index == self.source.stream.index:
+                self._add_video(name, stream)
+            else:
+                self.copied.add(stream)
+
+    def _add_video(self, name: str, stream: av.VideoStream | None) -> None:
+        frames = self.frames
+        if name == "avi":  # it has no times, only a rate
+            frames = _at_a_rate(frames)
+        self.video = self.result.add_stream(self.encoder.name, rate=frames.rate)
+        configure(self.video.codec_context, frames, self.encoder.pixels, self.encoder.options)
+        self.video.time_base = frames.time_base
+        if name == "avi":
+            self.video.codec_context.max_b_frames = 0
+        if self.encoder.codec == "hevc" and name in MOV_FAMILY:
+            self.video.codec_context.codec_tag = "hvc1"  # Apple's players insist on it
+        if frames.display.rotation:
+            self.video.set_display_matrix(frames.display.rotation)
+        if stream is not None:
+            self.video.metadata.update(stream.metadata)
+            self.video.disposition = stream.disposition
+
+    @property
+    def notes(self) -> list[str]:
+        """What was decided on the way and may surprise, a line each."""
+        told = [f"{text}; {self.encoder.codec} is used" for text in self.encoder.passed_over]
+        if self.copied:
+            told += self.copied.notes
+            if self.copied.lost:
+                told.append(f"{self.copied.lost} packets of other streams could not be stored")
+        return told
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame."""
+        with self._told():
+            picture = _as_fed(frame.video, self.encoder)
+            picture.pict_type = 0  # the source's choice of key frames is not ours
+            self.result.mux(self.video.encode(picture))
+
+    def copy(self, packet: av.Packet) -> None:
+        """Pass on a packet of another stream of the source."""
+        with self._told():
+            self.copied.write(packet)
+
+    def close(self) -> None:
+        """Write what is still held back, and the index."""
+        with self._told():
+            self.result.mux(self.video.encode(None))
+            if self.copied:
+                self.copied.finish()
+            self.result.close()
+
+    def abandon(self) -> None:
+        """Close what cannot be completed."""
+        with contextlib.suppress(Exception):
+            self.result.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What goes wrong in here is one line that names the destination."""
+        try:
+            yield
+        except SarganError:
+            raise
+        except (OSError, ValueError, av.FFmpegError) as error:
+            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+            why = "the disk is full" if full else f"cannot be written: {reason(error)}"
+            raise refusal(self.destination, why) from error
+
+
+def _muxing(name: str, metadata: dict[str, str]) -> dict[str, str]:
+    """Options of the container."""
+    if name in MOV_FAMILY:
+        # Players look for titles in the usual place; only keys such as
+        # com.apple.quicktime.make need the other one.
+        keyed = any("." in key for key in metadata)
+        return {"movflags": "+faststart" + ("+use_metadata_tags" if keyed else "")}
+    return {"loop": "0"} if name in ("gif", "webp") else {}
+
+
+def _at_a_rate(frames: VideoFormat) -> VideoFormat:
+    from dataclasses import replace
+
+    return replace(frames, time_base=1 / frames.rate)
+
+
+def _as_fed(frame: av.VideoFrame, encoder: ChosenEncoder) -> av.VideoFrame:
+    """The frame in the encoder's own format, when that only arranges the same samples anew."""
+    if frame.format.name == encoder.pixels:
+        return frame
+    fed = in_a_palette(frame) if encoder.pixels == "pal8" else frame.reformat(format=encoder.pixels)
+    fed.pts, fed.time_base, fed.duration = frame.pts, frame.time_base, frame.duration
+    return fed
