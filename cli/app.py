@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sargan_cli import detect, doctor, edit, edit_dir, models
+from sargan_cli import detect, doctor, edit, edit_dir, edit_video, models, tracks
 from sargan_cli.console import Report
 from sargan_cli.usage import UsageError
 from sargan_plugin.errors import FaceWarning, SarganError
@@ -33,6 +33,8 @@ INTERRUPTED = 130
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 app.command("edit")(edit.edit)
 app.command("edit-dir")(edit_dir.edit_dir)
+app.command("edit-video")(edit_video.edit_video)
+app.command("tracks")(tracks.tracks)
 app.command("detect")(detect.detect)
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
@@ -58,7 +60,7 @@ def program(
         ),
     ] = False,
 ) -> None:
-    """Change the expression of faces in photos and leave everything else alone."""
+    """Change the expression of faces in photos and videos and leave everything else alone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

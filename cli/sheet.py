@@ -58,7 +58,7 @@ def write_sheet(path: Path, plan: Plan) -> None:
     chosen = [pictures[index * len(pictures) // count] for index in range(count)]
     rows = [row for row in map(_row, chosen) if row]
     if rows:
-        write_drawing(_arranged(rows), path)
+        write_drawing(arranged(rows), path)
 
 
 def _row(tasks: list[Task]) -> list[tuple[str, Image.Image]]:
@@ -73,7 +73,7 @@ def _row(tasks: list[Task]) -> list[tuple[str, Image.Image]]:
     small = _reduced(tasks[0].source, before)
     part = _changed_part(small, [after for _, after in afters])
     row = [(printable_name(tasks[0].source.name), small), *afters]
-    return [(label, _thumbnail(pixels[part])) for label, pixels in row]
+    return [(label, thumbnail(pixels[part])) for label, pixels in row]
 
 
 def _reduced(path: Path, like: np.ndarray) -> np.ndarray:
@@ -109,7 +109,8 @@ def _changed_part(before: np.ndarray, afters: list[np.ndarray]) -> tuple[slice, 
     )
 
 
-def _thumbnail(pixels: np.ndarray) -> Image.Image:
+def thumbnail(pixels: np.ndarray) -> Image.Image:
+    """Pixels of a picture, uint8, as an image that fits on a sheet."""
     from PIL import Image
 
     image = Image.fromarray(pixels)
@@ -117,7 +118,8 @@ def _thumbnail(pixels: np.ndarray) -> Image.Image:
     return image
 
 
-def _arranged(rows: list[list[tuple[str, Image.Image]]]) -> Image.Image:
+def arranged(rows: list[list[tuple[str, Image.Image]]]) -> Image.Image:
+    """Rows of labelled pictures on one sheet."""
     from PIL import Image, ImageDraw, ImageFont
 
     width = max(image.width for row in rows for _, image in row) + MARGIN

@@ -11,5 +11,6 @@ NEEDED = 18
 
 if int(av.__version__.split(".")[0]) < NEEDED:
     raise SarganError(
-        f"Video needs PyAV {NEEDED} or newer, which needs Python 3.11; installed is {av.__version__}."
+        f"Video needs PyAV {NEEDED} or newer, which needs Python 3.11; "
+        f"installed is {av.__version__}."
     )

@@ -36,13 +36,14 @@ class Beside:
         self.format = replace(frames, width=width, height=height, display=display)
         self._waiting: dict[int, av.VideoFrame] = {}
 
-    def begin(self, frame: Frame) -> None:
-        """Keep a copy of a frame that is going to be edited."""
+    def begun(self, frame: Frame) -> Frame:
+        """The same frame, which is going to be edited; a copy of it is kept."""
         both = av.VideoFrame(self.format.width, self.format.height, self.format.pixels)
         self._fill(both, frame.video, second=self.reversed)
         self._waiting[frame.index] = both
+        return frame
 
-    def complete(self, frame: Frame) -> None:
+    def complete(self, frame: Frame) -> Frame:
         """Put the edited frame beside its copy; ``frame.video`` is both then."""
         both, edited = self._waiting.pop(frame.index), frame.video
         self._fill(both, edited, second=not self.reversed)
@@ -50,6 +51,7 @@ class Beside:
         both.color_range, both.colorspace = edited.color_range, edited.colorspace
         both.color_trc, both.color_primaries = edited.color_trc, edited.color_primaries
         frame.video = both
+        return frame
 
     def _fill(self, both: av.VideoFrame, half: av.VideoFrame, second: bool) -> None:
         for target, source in zip(plane_views(both), plane_views(half), strict=True):

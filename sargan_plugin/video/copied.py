@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -13,6 +14,9 @@ from sargan_plugin.image_errors import refusal
 
 # What to do with a stream that the container of the result cannot hold.
 UNSTORABLE = ("refuse", "reencode", "drop")
+# What mov_text has between two texts; the muxer writes its own.
+NO_TEXT = b"\0\0"
+MILLISECOND = Fraction(1, 1000)  # of texts in all these containers
 AUDIO_CODECS = {"webm": "libopus", "mp4": "aac", "mov": "aac", "matroska": "aac", "avi": "mp3"}
 SUBTITLE_CODECS = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt", "matroska": "srt"}
 
@@ -56,6 +60,11 @@ class CopiedStreams:
         if stream.type == "attachment":
             self._attach(stream)
             return
+        if stream.type not in ("video", "audio", "subtitle"):
+            # A chapter track of QuickTime is one of them; chapters are written anew.
+            if not self.source.chapters():
+                self.notes.append(f"stream {stream.index} ({stream.type}) is left out")
+            return
         try:
             copy = self.result.add_stream_from_template(stream, opaque=True)
         except (ValueError, av.FFmpegError) as error:
@@ -67,9 +76,12 @@ class CopiedStreams:
 
     def write(self, packet: av.Packet) -> None:
         """Pass on a packet of one of the streams."""
-        index = packet.stream_index
+        index = packet.stream.index
         if index in self._copies:
-            packet.stream = self._copies[index]
+            copy = self._copies[index]
+            if copy.codec_context.name == "mov_text" and bytes(packet) == NO_TEXT:
+                return
+            packet.stream = copy
             self._mux([packet])
         elif index in self._encoders:
             self._mux(self._encoders[index].packets(packet))
@@ -165,7 +177,8 @@ def _reencoded(stream: av.stream.Stream, result: av.container.OutputContainer) -
         return _Audio(stream, encoder)
     if stream.type == "subtitle" and container in SUBTITLE_CODECS:
         encoder = result.add_stream(SUBTITLE_CODECS[container])
-        encoder.codec_context.time_base = stream.time_base
+        encoder.codec_context.time_base = MILLISECOND
+        context.open(strict=False)  # only then a decoder says how its texts are styled
         encoder.codec_context.subtitle_header = context.subtitle_header
         return _Subtitles(stream, encoder)
     raise ValueError(f"no encoder for {stream.type} in {container}")

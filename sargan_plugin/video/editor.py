@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.image_errors import refusal
 from sargan_plugin.video.beside import Beside
 from sargan_plugin.video.codecs import Encoding
+from sargan_plugin.video.display import Display
 from sargan_plugin.video.edits import calm, generate, paste
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.one_euro import Smoothing
@@ -84,7 +86,7 @@ class VideoEditor:
             :class:`Timeline`.
         ranges: seconds from and to which to edit; empty for the whole video.
         ramp: seconds over which an edit grows and shrinks at the ends of a range.
-        tracks: numbers of the tracks to edit, as :meth:`find_tracks` counts them; None for all
+        tracks: numbers of the tracks to edit, as ``sargan-cli tracks`` counts them; None for all
             that the editor's ``faces`` chooses.
         smoothing: of the landmarks, or None.
         calm: whether edits of still faces are averaged over a few frames.
@@ -143,24 +145,25 @@ class VideoEditor:
         with open_source(Path(source), self.rate) as opened:
             yield from self._edited(opened, opened.frames(), self._tracker(opened), Stopwatch())
 
-    def find_tracks(self, source: str | Path) -> Iterator[tuple[Frame, Tracker]]:
-        """The frames with ``landmarks`` by track number, and the tracker; nothing is edited."""
-        with open_source(Path(source), self.rate) as opened:
-            tracker = self._tracker(opened)
-            for frame in tracker.follow(opened.frames()):
-                yield frame, tracker
-
-    def preview(self, source: str | Path, count: int) -> Iterator[Frame]:
-        """Some edited frames, spread evenly over the video."""
+    def preview(self, source: str | Path, count: int) -> Iterator[tuple[Frame, Display]]:
+        """Some edited frames, spread evenly over the video, and how they are shown."""
         with open_source(Path(source), self.rate) as opened:
             total = opened.frame_count
             if not total:
                 raise refusal(Path(source), "does not say how long it is, so there is no preview")
             only = {min(total - 1, int((place + 0.5) * total / count)) for place in range(count)}
+            beside = Beside(opened.format) if self.beside else None
+            frames = opened.frames()
+            if beside:
+                frames = (beside.begun(frame) if frame.index in only else frame for frame in frames)
             tracker = self._tracker(opened)
-            for frame in self._edited(opened, opened.frames(), tracker, Stopwatch(), only):
+            for frame in self._edited(opened, frames, tracker, Stopwatch(), only):
                 if frame.index in only:
-                    yield frame
+                    yield (
+                        (beside.complete(frame), beside.format.display)
+                        if beside
+                        else (frame, opened.format.display)
+                    )
                 if frame.index >= max(only):
                     return
 
@@ -250,7 +253,7 @@ class _Run:
         self.writer = Worker("write", self._write)
         self.reader = Worker("read", lambda: self._read(beside))
         try:
-            with contextlib.suppress(Gone):  # the writer's error says why
+            with contextlib.suppress(Gone):  # the writer has failed, and its error says why
                 for frame in self.video._edited(
                     self.source, iter(self.read), self.tracker, self.watch
                 ):
@@ -276,9 +279,7 @@ class _Run:
     def _read(self, beside: Beside | None) -> None:
         try:
             for frame in self.watch.timed("read", self.source.frames()):
-                if beside:
-                    beside.begin(frame)
-                self.read.put(frame)
+                self.read.put(beside.begun(frame) if beside else frame)
         finally:
             self.read.complete()
 
@@ -297,6 +298,7 @@ class _Run:
 
     def _join(self) -> None:
         """Wait until everything is written; raises what went wrong in the other threads."""
+        self.read.abandon()  # all has been taken, or the writer has failed
         self.reader.join()
         self.done.complete()
         self.writer.join()
@@ -325,10 +327,7 @@ class _Run:
         spent = dict(self.watch.seconds)
         inner = [name for name in STAGES if name in spent]
         # Each stage pulls from the one before it, so its time holds that one's.
-        own = {
-            name: spent[name] - spent[before]
-            for before, name in zip(inner, inner[1:], strict=False)
-        }
+        own = {name: spent[name] - spent[before] for before, name in itertools.pairwise(inner)}
         stages = {"read": spent.get("read", 0.0), **own, "write": spent.get("write", 0.0)}
         return VideoReport(
             destination,

@@ -211,7 +211,7 @@ def _averaged(own: FaceEdit, neighbours: list[FaceEdit]) -> FaceEdit:
 
 
 def _alike(crop: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """``(1, 1, S, S)``: 1 where two crops ``(3, S, S)`` differ by noise only, 0 where they moved."""
+    """``(1, 1, S, S)``: 1 where crops ``(3, S, S)`` differ by noise only, 0 where they moved."""
     difference = (crop - other).mean(dim=0)[None, None]
     near = F.avg_pool2d(difference, 3, 1, 1).abs()
     near = F.avg_pool2d(near, SURROUNDING, 1, SURROUNDING // 2)

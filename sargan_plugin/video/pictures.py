@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import re
 import shutil
 from collections.abc import Iterator
@@ -137,7 +136,7 @@ def _files(path: Path) -> list[Path]:
         with contextlib.suppress(OSError):
             return [each for each in path.parent.iterdir() if wanted.fullmatch(each.name)]
         raise refusal(path.parent, "is no folder that can be read")
-    return [Path(each) for each in glob.glob(str(path)) if is_picture_path(each)]
+    return [each for each in path.parent.glob(path.name) if is_picture_path(each)]
 
 
 def _in_order(path: Path) -> list[tuple[int, str]]:

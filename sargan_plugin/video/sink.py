@@ -24,6 +24,8 @@ from sargan_plugin.video.palette import in_a_palette
 from sargan_plugin.video.source import VideoFile, VideoFormat
 
 MOV_FAMILY = ("mp4", "mov")
+# Metadata that says how a container was written; the new one writes its own.
+CONTAINERS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")
 
 
 class FileSink:
@@ -58,6 +60,8 @@ class FileSink:
         self.destination, self.frames, self.source = destination, frames, source
         name = container_of(destination)
         metadata = dict(source.container.metadata) if source else {}
+        for key in CONTAINERS_OWN:
+            metadata.pop(key, None)
         with self._told():
             self.result = av.open(
                 f"file:{temporary}", "w", format=name, options=_muxing(name, metadata)
@@ -78,7 +82,11 @@ class FileSink:
         self.result.metadata.update(metadata)
         if self.source is None:
             self._add_video(name, None)
-            return
+        else:
+            self._add_streams(name, unstorable)
+        self.result.start_encoding()  # what the container refuses is refused before any work
+
+    def _add_streams(self, name: str, unstorable: str) -> None:
         if chapters := self.source.container.chapters():
             self.result.set_chapters(chapters)
         self.copied = CopiedStreams(
@@ -151,8 +159,15 @@ class FileSink:
             raise
         except (OSError, ValueError, av.FFmpegError) as error:
             full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-            why = "the disk is full" if full else f"cannot be written: {reason(error)}"
+            told = reason(error) if isinstance(error, OSError) else _error_text(error)
+            why = "the disk is full" if full else f"cannot be written: {told}"
             raise refusal(self.destination, why) from error
+
+
+def _error_text(error: Exception) -> str:
+    """What FFmpeg says is wrong, without file names."""
+    log = getattr(error, "log", None)
+    return log[2].strip() if log else getattr(error, "strerror", None) or reason(error)
 
 
 def _muxing(name: str, metadata: dict[str, str]) -> dict[str, str]:

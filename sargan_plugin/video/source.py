@@ -159,7 +159,7 @@ class VideoFile:
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         for packet in self._packets():
-            if packet.stream_index != self.stream.index:
+            if packet.stream.index != self.stream.index:
                 self._pass_on(packet)
                 continue
             try:

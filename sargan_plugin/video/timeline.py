@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import re
 from bisect import bisect_right
@@ -66,7 +67,7 @@ class Timeline:
         times = [each.seconds for each in self.keyframes]
         if not times:
             raise SarganError("A timeline needs at least one keyframe.")
-        if any(later <= earlier for earlier, later in zip(times, times[1:], strict=False)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(times)):
             raise SarganError("Keyframes must be in the order of time, one for each moment.")
         for start, end in self.ranges:
             if not 0 <= start < end:

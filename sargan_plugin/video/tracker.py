@@ -204,9 +204,9 @@ class Tracker:
     def _chosen(self, faces: list[Face]) -> list[Face]:
         """The faces that the selection means, among those in sight."""
         selection = self.selection
-        if selection != "all" and not isinstance(selection, list):
-            if any(track.chosen for track in self._present):
-                return []  # it meant one face, and that one is still there
+        means_one = selection != "all" and not isinstance(selection, list)
+        if means_one and any(track.chosen for track in self._present):
+            return []  # that one is still there
         if isinstance(selection, int):
             selection = [selection]
         if isinstance(selection, list):
