@@ -21,6 +21,7 @@ PACKAGES = (
     "onnxruntime",
     "numpy",
     "pillow",
+    "av",
     "safetensors",
 )
 

@@ -138,7 +138,9 @@ def write_clip(path: Path, clip: Clip | None = None, **settings: Any) -> Path:
 
 
 def _matrix(clip: Clip) -> int | None:
-    return None if clip.colour is None or clip.pixels.startswith(("gbr", "gray")) else clip.colour[3]
+    return (
+        None if clip.colour is None or clip.pixels.startswith(("gbr", "gray")) else clip.colour[3]
+    )
 
 
 def _tone(stream: av.AudioStream, seconds: float) -> Iterator[list[av.Packet]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sargan_plugin.video.display import display_of
 from sargan_plugin.video.frame import Frame
-from sargan_plugin.video.planes import plane_views
+from sargan_plugin.video.planes import at_the_same_time, plane_views
 from sargan_plugin.video.source import VideoFormat
 
 
@@ -47,7 +47,7 @@ class Beside:
         """Put the edited frame beside its copy; ``frame.video`` is both then."""
         both, edited = self._waiting.pop(frame.index), frame.video
         self._fill(both, edited, second=not self.reversed)
-        both.pts, both.time_base, both.duration = edited.pts, edited.time_base, edited.duration
+        at_the_same_time(both, edited)
         both.color_range, both.colorspace = edited.color_range, edited.colorspace
         both.color_trc, both.color_primaries = edited.color_trc, edited.color_primaries
         frame.video = both

@@ -107,9 +107,15 @@ def in_planes(frame: av.VideoFrame) -> av.VideoFrame:
     name = planar_format(frame.format.name)
     if name == frame.format.name:
         return frame
-    planar = frame.reformat(format=name)
-    planar.pts, planar.time_base, planar.duration = frame.pts, frame.time_base, frame.duration
-    return planar
+    return at_the_same_time(frame.reformat(format=name), frame)
+
+
+def at_the_same_time(frame: av.VideoFrame, other: av.VideoFrame) -> av.VideoFrame:
+    """The first frame, shown when and for as long as the other."""
+    frame.pts, frame.duration = other.pts, other.duration
+    if other.time_base is not None:
+        frame.time_base = other.time_base
+    return frame
 
 
 def plane_views(frame: av.VideoFrame) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -21,6 +22,7 @@ from sargan_plugin.video.codecs import (
 from sargan_plugin.video.copied import CopiedStreams
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.palette import in_a_palette
+from sargan_plugin.video.planes import at_the_same_time
 from sargan_plugin.video.source import VideoFile, VideoFormat
 
 MOV_FAMILY = ("mp4", "mov")
@@ -181,8 +183,6 @@ def _muxing(name: str, metadata: dict[str, str]) -> dict[str, str]:
 
 
 def _at_a_rate(frames: VideoFormat) -> VideoFormat:
-    from dataclasses import replace
-
     return replace(frames, time_base=1 / frames.rate)
 
 
@@ -191,5 +191,4 @@ def _as_fed(frame: av.VideoFrame, encoder: ChosenEncoder) -> av.VideoFrame:
     if frame.format.name == encoder.pixels:
         return frame
     fed = in_a_palette(frame) if encoder.pixels == "pal8" else frame.reformat(format=encoder.pixels)
-    fed.pts, fed.time_base, fed.duration = frame.pts, frame.time_base, frame.duration
-    return fed
+    return at_the_same_time(fed, frame)

@@ -100,7 +100,9 @@ class VideoFile:
             raise refusal(
                 path, "is no video that can be read, or was cut off before its index was written"
             ) from error
-        except (OSError, ValueError) as error:
+        except av.error.EOFError as error:
+            raise refusal(path, "holds no frame that can be decoded") from error
+        except (OSError, ValueError, av.FFmpegError) as error:
             raise refusal(path, f"cannot be opened: {reason(error)}") from error
         try:
             self._open_stream()

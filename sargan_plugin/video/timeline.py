@@ -121,7 +121,7 @@ def parse_seconds(text: str) -> float:
         62.5
     """
     match = _CLOCK.fullmatch(text.strip())
-    if match is None:
+    if match is None or (match[2] is not None and float(match[3]) >= 60):
         raise SarganError(f"{text!r} is no time; write seconds or h:mm:ss, such as 12.5 or 1:02.5.")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds

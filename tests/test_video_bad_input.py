@@ -1,0 +1,261 @@
+"""Videos that are damaged, are none, or cannot be written: one clear line each."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import resource
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from picture_files import refused
+from video_files import frames_of, packets_of, panned, times_of, write_clip
+
+from sargan_plugin.errors import SarganError
+from sargan_plugin.video import codecs
+from sargan_plugin.video.codecs import Encoding
+from sargan_plugin.video.places import check_destination, open_sink, open_source, output
+from sargan_plugin.video.source import VideoFile
+
+pytest_plugins = ["video_files"]
+
+
+def opened(path: Path) -> None:
+    with open_source(path, 25):
+        pass
+
+
+def test_no_such_file(tmp_path):
+    refused(lambda: opened(tmp_path / "no.mp4"), tmp_path / "no.mp4", "cannot be opened")
+
+
+def test_what_is_no_video(tmp_path):
+    path = tmp_path / "notes.mp4"
+    path.write_text("not a video")
+    refused(lambda: opened(path), path, "no video that can be read")
+
+
+def test_an_empty_file(tmp_path):
+    path = tmp_path / "empty.mp4"
+    path.touch()
+    refused(lambda: opened(path), path, "no video that can be read")
+
+
+def test_sound_alone(tmp_path):
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as result:
+        stream = result.add_stream("aac", rate=48000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
+        frame.sample_rate, frame.pts = 48000, 0
+        result.mux(stream.encode(frame))
+        result.mux(stream.encode(None))
+    refused(lambda: opened(path), path, "has no video stream")
+
+
+def test_a_recording_that_was_cut_off(tmp_path):
+    """Without its index (the moov box at the end) an mp4 cannot be read."""
+    path = write_clip(tmp_path / "in.mp4")
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"moov") - 4])
+    refused(lambda: opened(path), path, "cut off before its index was written")
+
+
+def test_no_frames(tmp_path):
+    path = tmp_path / "none.mkv"
+    with av.open(str(path), "w") as result:
+        stream = result.add_stream("ffv1", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        result.start_encoding()
+    refused(lambda: opened(path), path, "holds no frame that can be decoded")
+
+
+def test_a_picture_is_no_video(here_picture):
+    refused(lambda: opened(here_picture), here_picture, "is one picture; use edit")
+
+
+@pytest.fixture
+def here_picture(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (9, 9)).save(tmp_path / "one.png")
+    return tmp_path / "one.png"
+
+
+def test_a_folder_without_pictures(tmp_path):
+    refused(lambda: opened(tmp_path), tmp_path, "holds no picture")
+
+
+def test_damaged_packets_are_counted_and_time_goes_on(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mkv", pictures=panned(30), options={"g": "6"}, sound=1.2)
+    with av.open(str(source)) as container:
+        places = [
+            (packet.pos, packet.size)
+            for packet in container.demux(video=0)
+            if packet.size and not packet.is_keyframe
+        ]
+    content = bytearray(source.read_bytes())
+    for position, size in places[9:12]:
+        start = position + size // 3
+        content[start : start + size // 2] = b"\xff" * (size // 2)
+    broken = tmp_path / "broken.mkv"
+    broken.write_bytes(content)
+    report = video_editor().run(broken, tmp_path / "out.mkv")
+    assert report.damaged > 0
+    assert any("damaged" in note for note in report.notes)
+    whole, kept = times_of(source), times_of(tmp_path / "out.mkv")
+    assert len(kept) >= 20 and set(kept) <= set(whole)
+    assert kept[-1] == whole[-1]
+    assert packets_of(tmp_path / "out.mkv", "audio") == packets_of(broken, "audio")
+
+
+def test_a_size_that_changes_on_the_way(tmp_path, video_editor, monkeypatch):
+    source = write_clip(tmp_path / "in.mkv", pictures=panned(5), codec="ffv1")
+    frames = VideoFile._with
+
+    def changing(self, first):
+        for index, frame in enumerate(frames(self, first)):
+            yield frame.reformat(width=80, height=80) if index == 3 else frame
+
+    monkeypatch.setattr(VideoFile, "_with", changing)
+    refused(
+        lambda: video_editor().run(source, tmp_path / "out.mkv"),
+        source,
+        "change from 160x160 yuv420p to 80x80",
+        "frame 3",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize("name", ["out", "out.txt", "out.mp3"])
+def test_a_path_without_a_videos_ending(tmp_path, name):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(2))
+    refused(
+        lambda: check_destination(source, tmp_path / name, False),
+        tmp_path / name,
+        "does not end like a video",
+    )
+
+
+def test_a_source_without_an_ending_is_read(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(2)).rename(tmp_path / "clip")
+    assert video_editor().run(source, tmp_path / "out.mp4").frames == 2
+
+
+def test_the_original_is_never_overwritten(tmp_path):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(2))
+    refused(lambda: check_destination(source, source, True), source, "is the original")
+    (tmp_path / "link.mp4").symlink_to(source)
+    with pytest.raises(SarganError, match="is the original"):
+        check_destination(source, tmp_path / "link.mp4", True)
+
+
+def test_what_is_there_is_not_overwritten_unasked(tmp_path):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(2))
+    (tmp_path / "out.mp4").write_text("precious")
+    refused(
+        lambda: check_destination(source, tmp_path / "out.mp4", False),
+        tmp_path / "out.mp4",
+        "is there already",
+    )
+
+
+def test_an_encoder_that_is_missing(tmp_path, video_editor, monkeypatch):
+    monkeypatch.setitem(codecs.ENCODERS, "av1", (("libnosuchthing", {}),))
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(2))
+    refused(
+        lambda: video_editor(encoding=Encoding("av1")).run(source, tmp_path / "out.mp4"),
+        tmp_path / "out.mp4",
+        "av1 is not in this build of FFmpeg",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_codec_that_the_container_cannot_hold(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(2))
+    refused(
+        lambda: video_editor(encoding=Encoding("h264")).run(source, tmp_path / "out.webm"),
+        tmp_path / "out.webm",
+        "h264 cannot be stored in this container",
+    )
+
+
+def test_an_option_the_encoder_does_not_take(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(2))
+    encoding = Encoding("h264", options={"preset": "no-such-preset"})
+    refused(
+        lambda: video_editor(encoding=encoding).run(source, tmp_path / "out.mp4"),
+        tmp_path / "out.mp4",
+        "cannot be encoded",
+    )
+
+
+def _copy_onto_a_small_disk(source: Path, out: Path, said: multiprocessing.Queue) -> None:
+    """A limit on the size of files stands for the end of the disk: writes fail the same way."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        with open_source(source, 25) as opened, output(source, out, False) as target:
+            sink = open_sink(target, opened.format, opened, Encoding(), "refuse")
+            for frame in opened.frames():
+                sink.write(frame)
+            sink.close()
+            target.finish()
+    except Exception as error:
+        said.put(str(error))
+
+
+def test_a_full_disk(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+    source = write_clip(tmp_path / "in.mkv", pictures=list(noise))
+    here = multiprocessing.get_context("fork")  # the limit must not hit the other tests
+    said = here.Queue()
+    child = here.Process(target=_copy_onto_a_small_disk, args=(source, tmp_path / "out.mkv", said))
+    child.start()
+    assert said.get(timeout=60) == f"{tmp_path / 'out.mkv'}: the disk is full"
+    child.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_a_disk_that_fills_up_while_editing_stops_the_work(tmp_path, video_editor, monkeypatch):
+    from sargan_plugin.video import sink
+
+    written = 0
+
+    def fails(self, frame):
+        nonlocal written
+        written += 1
+        if written > 3:
+            with self._told():
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sink.FileSink, "write", fails)
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(40, 64, 64))
+    refused(
+        lambda: video_editor().run(source, tmp_path / "out.mp4"),
+        tmp_path / "out.mp4",
+        "the disk is full",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_destination_that_cannot_be_made(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(2))
+    (tmp_path / "file").write_text("")
+    refused(
+        lambda: video_editor().run(source, tmp_path / "file" / "out.mp4"),
+        tmp_path / "file",
+        "cannot be made",
+    )
+
+
+def test_no_face_can_be_an_error(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=[np.zeros((64, 64, 3), np.uint8)] * 2)
+    editor = video_editor(editor={"on_no_face": "error"})
+    refused(lambda: editor.run(source, tmp_path / "out.mp4"), source, "no face was found")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+    editor = video_editor(editor={"on_no_face": "warn"})
+    assert any("no face" in note for note in editor.run(source, tmp_path / "out.mp4").notes)
+    for old, new in zip(frames_of(source), frames_of(tmp_path / "out.mp4"), strict=True):
+        assert new.pts == old.pts

@@ -1,0 +1,345 @@
+"""Whole videos, source against result: stream by stream, frame by frame."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from video_files import (
+    frames_of,
+    packets_of,
+    panned,
+    planes_of,
+    times_of,
+    write_clip,
+)
+
+from sargan_plugin.errors import SarganError
+from sargan_plugin.video.codecs import Encoding
+
+pytest_plugins = ["video_files"]
+
+UNEVEN = [0, 40, 90, 100, 200, 240, 300, 330, 400, 500, 510, 600]
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All that a source can have: uneven times, sound, subtitles, chapters, rotation, colours."""
+    return write_clip(
+        tmp_path_factory.mktemp("rich") / "in.mp4",
+        times=UNEVEN,
+        colour=(1, 1, 1, 1),
+        aspect=Fraction(4, 3),
+        rotation=90,
+        sound=1.5,
+        subtitles=["Hello", "world"],
+        chapters=["first", "second"],
+        metadata={"title": "A title", "comment": "kept"},
+    )
+
+
+def test_nothing_of_the_source_is_lost(rich, tmp_path, video_editor):
+    out = tmp_path / "out.mp4"
+    before = rich.read_bytes()
+    report = video_editor().run(rich, out)
+    assert rich.read_bytes() == before
+    assert report.frames == len(UNEVEN) and report.damaged == 0
+    assert times_of(out) == times_of(rich)
+    for kind in ("audio", "subtitle"):
+        assert packets_of(rich, kind) and packets_of(out, kind) != [[]]
+    assert packets_of(out, "audio") == packets_of(rich, "audio")
+    texts = [[packet for packet in each if packet[1] != b"\0\0"] for each in _texts(rich)]
+    assert [[packet for packet in each if packet[1] != b"\0\0"] for each in _texts(out)] == texts
+    with av.open(str(rich)) as source, av.open(str(out)) as result:
+        assert [s.type for s in result.streams] == [s.type for s in source.streams]
+        assert result.chapters() == source.chapters() and len(result.chapters()) == 2
+        for key in ("title", "comment"):
+            assert result.metadata[key] == source.metadata[key]
+        for old, new in zip(source.streams, result.streams, strict=True):
+            assert new.metadata.get("language") == old.metadata.get("language")
+            assert new.disposition == old.disposition
+        old, new = source.streams.video[0], result.streams.video[0]
+        for name in ("width", "height", "pix_fmt", "sample_aspect_ratio"):
+            assert getattr(new, name) == getattr(old, name)
+        for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
+            assert getattr(new.codec_context, name) == getattr(old.codec_context, name)
+    first = frames_of(out)[0]
+    assert first.rotation == frames_of(rich)[0].rotation == 90
+
+
+def _texts(path: Path) -> list[list[tuple]]:
+    return packets_of(path, "subtitle")
+
+
+@settings(max_examples=5)
+@given(st.lists(st.integers(1, 300), min_size=3, max_size=7))
+def test_any_times_are_kept(tmp_path_factory, steps):
+    from sargan_plugin.video.places import open_sink, open_source, output
+
+    folder = tmp_path_factory.mktemp("times")
+    times = np.cumsum(steps).tolist()
+    source = write_clip(folder / "in.mkv", pictures=panned(len(times), 64, 64), times=times)
+    with open_source(source, 25) as opened, output(source, folder / "o.mkv", False) as target:
+        sink = open_sink(target, opened.format, opened, Encoding(), "refuse")
+        for frame in opened.frames():
+            sink.write(frame)
+        sink.close()
+        target.finish()
+    assert times_of(folder / "o.mkv") == times_of(source)
+
+
+KINDS = [
+    ("libx264", "yuv420p", "mkv"),
+    ("libx264", "yuv422p", "mkv"),
+    ("libx264", "yuv444p", "mkv"),
+    ("ffv1", "yuv420p10le", "mkv"),
+    ("ffv1", "yuv420p12le", "mkv"),
+    ("ffv1", "gray", "mkv"),
+    ("ffv1", "gbrp", "mkv"),
+    ("ffv1", "yuva420p", "mkv"),
+]
+
+
+@pytest.mark.parametrize(("codec", "pixels", "ending"), KINDS)
+def test_what_the_edit_does_not_reach_is_bit_identical(
+    codec, pixels, ending, tmp_path, video_editor
+):
+    """FFV1 shows which planes the encoder was given."""
+    source = write_clip(tmp_path / f"in.{ending}", pictures=panned(6), codec=codec, pixels=pixels)
+    editor = video_editor(encoding=Encoding("ffv1"), ranges=((0.1, 1.0),), ramp=0.0)
+    editor.run(source, tmp_path / "out.mkv")
+    before, after = frames_of(source), frames_of(tmp_path / "out.mkv")
+    assert len(before) == len(after) == 6
+    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+        assert new.format.name == old.format.name
+        for number, (old_plane, new_plane) in enumerate(
+            zip(planes_of(old), planes_of(new), strict=True)
+        ):
+            changed = old_plane != new_plane
+            if index < 3 or number == 3:  # before the range begins; opacity
+                assert not changed.any()
+            else:
+                assert 0.01 < changed.mean() < 0.6
+                border = len(changed) // 40
+                assert not changed[:border].any() and not changed[:, :border].any()
+
+
+def test_deep_colour_is_kept_and_labelled(tmp_path, video_editor):
+    """Ten bits and HDR: HEVC by default, HLG stays HLG, and the user is told."""
+    source = write_clip(
+        tmp_path / "in.mkv",
+        pictures=panned(3),
+        codec="ffv1",
+        pixels="yuv420p10le",
+        colour=(1, 9, 18, 9),
+    )
+    report = video_editor(encoding=Encoding("hevc")).run(source, tmp_path / "out.mp4")
+    assert report.encoder == "libx265"
+    assert any("HDR (HLG) is kept" in note for note in report.notes)
+    frame = frames_of(tmp_path / "out.mp4")[0]
+    assert frame.format.name == "yuv420p10le"
+    assert (frame.color_primaries, frame.color_trc, frame.colorspace) == (9, 18, 9)
+    assert report.edited == 3
+
+
+def test_odd_sizes_are_kept(tmp_path, video_editor):
+    pictures = [picture[:119, :157] for picture in panned(3)]
+    source = write_clip(tmp_path / "in.mkv", pictures=pictures, codec="ffv1")
+    report = video_editor(encoding=Encoding()).run(source, tmp_path / "out.mp4")
+    frame = frames_of(tmp_path / "out.mp4")[0]
+    assert (frame.width, frame.height) == (157, 119)
+    assert report.edited == 3
+    source = write_clip(tmp_path / "in2.mkv", pictures=pictures, codec="libvpx-vp9")
+    report = video_editor().run(source, tmp_path / "out2.mp4")
+    assert any("h264 does not take 157x119" in note for note in report.notes)
+    with pytest.raises(SarganError, match="h264 does not take 157x119 yuv420p"):
+        video_editor(encoding=Encoding("h264")).run(source, tmp_path / "out3.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.mkv",
+        "in2.mkv",
+        "out.mp4",
+        "out2.mp4",
+    ]
+
+
+def test_a_video_one_pixel_high_passes(tmp_path, video_editor):
+    source = write_clip(
+        tmp_path / "in.mkv", pictures=[np.full((1, 64, 3), 90, np.uint8)] * 4, codec="ffv1"
+    )
+    report = video_editor().run(source, tmp_path / "out.mkv")
+    assert (report.frames, report.edited) == (4, 0)
+    assert frames_of(tmp_path / "out.mkv")[0].height == 1
+    assert any("no face was found" in note for note in report.notes) is False  # "pass" by default
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"), [("mov", "h264"), ("webm", "vp9"), ("avi", "h264"), ("mkv", "h264")]
+)
+def test_containers(ending, codec, tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(5), sound=0.4)
+    unstorable = "reencode" if ending == "webm" else "refuse"
+    report = video_editor(unstorable=unstorable).run(source, tmp_path / f"out.{ending}")
+    result = tmp_path / f"out.{ending}"
+    with av.open(str(result)) as container:
+        assert container.streams.video[0].codec_context.name.startswith(codec)
+        assert len(container.streams.audio) == 1
+    times = [float(time) for time in times_of(result)]
+    assert np.diff(times) == pytest.approx([0.04] * 4, abs=0.0011)
+    again = video_editor(unstorable=unstorable).run(result, tmp_path / f"again.{ending}")
+    assert report.frames == again.frames == 5
+
+
+def test_sound_longer_than_the_video_is_kept_whole(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(4), sound=3.0)
+    video_editor().run(source, tmp_path / "out.mp4")
+    assert packets_of(tmp_path / "out.mp4", "audio") == packets_of(source, "audio")
+
+
+def test_what_a_container_cannot_hold_is_refused_reencoded_or_dropped(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(3), subtitles=["Hello"], sound=0.3)
+    with pytest.raises(SarganError, match=r"cannot hold stream 2 \(subtitle, mov_text\)"):
+        video_editor().run(source, tmp_path / "a.mkv")
+    report = video_editor(unstorable="reencode").run(source, tmp_path / "b.mkv")
+    assert any("re-encoded as srt" in note or "as subrip" in note for note in report.notes)
+    ((time, text),) = packets_of(tmp_path / "b.mkv", "subtitle")[0]
+    assert time == 0 and b"Hello" in text
+    report = video_editor(unstorable="drop").run(source, tmp_path / "c.mkv")
+    assert any("is left out" in note for note in report.notes)
+    assert packets_of(tmp_path / "c.mkv", "subtitle") == []
+    assert packets_of(tmp_path / "c.mkv", "audio") == packets_of(source, "audio")
+
+
+def test_a_rotated_phone_clip_is_edited_as_it_is_shown(tmp_path, video_editor):
+    """The sensor's frames lie on their side; the face is found all the same."""
+    pictures = [np.rot90(picture, 1) for picture in panned(4)]
+    source = write_clip(tmp_path / "in.mp4", pictures=pictures, rotation=-90)
+    report = video_editor().run(source, tmp_path / "out.mp4")
+    assert report.edited == 4
+    assert frames_of(tmp_path / "out.mp4")[0].rotation == -90
+    lying = write_clip(tmp_path / "lying.mp4", pictures=pictures)
+    assert video_editor().run(lying, tmp_path / "lying-out.mp4").edited == 0
+
+
+def test_pixels_that_are_not_square_do_not_squeeze_the_edit(tmp_path, video_editor):
+    narrow = [np.ascontiguousarray(picture[:, ::2]) for picture in panned(3)]
+    source = write_clip(tmp_path / "in.mkv", pictures=narrow, codec="ffv1", aspect=Fraction(2))
+    assert video_editor().run(source, tmp_path / "out.mkv").edited == 3
+    old, new = frames_of(source)[1], frames_of(tmp_path / "out.mkv")[1]
+    changed = planes_of(old)[0] != planes_of(new)[0]
+    rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
+    assert np.ptp(rows) / np.ptp(columns) == pytest.approx(2, rel=0.15)
+
+
+def test_gif_and_animated_webp(tmp_path, video_editor):
+    pictures = [Image.fromarray(picture).quantize(100) for picture in panned(5)]
+    durations = [40, 100, 200, 60, 80]
+    gif, webp = tmp_path / "in.gif", tmp_path / "in.webp"
+    pictures[0].save(gif, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    colour = [picture.convert("RGB") for picture in pictures]
+    colour[0].save(webp, save_all=True, append_images=colour[1:], duration=durations, lossless=True)
+    for source in (gif, webp):
+        out = tmp_path / f"out{source.suffix}"
+        report = video_editor(ranges=((0.13, 9.0),), ramp=0.0).run(source, out)
+        assert (report.frames, report.edited) == (5, 3)
+        with Image.open(source) as old, Image.open(out) as new:
+            assert new.n_frames == 5 and new.info.get("loop") == 0
+            for index in range(5):
+                old.seek(index)
+                new.seek(index)
+                assert new.info["duration"] == old.info["duration"] == durations[index]
+                pixels = [np.asarray(image.convert("RGB"), int) for image in (old, new)]
+                if index < 2:
+                    assert np.array_equal(*pixels)
+                else:
+                    assert np.abs(pixels[0] - pixels[1]).max() > 10
+                    assert np.array_equal(pixels[0][:4], pixels[1][:4])
+
+
+def test_folders_and_patterns_of_pictures(tmp_path, video_editor):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number, picture in enumerate(panned(4), 8):  # 8 9 10 11: numbers, not text
+        Image.fromarray(picture).save(frames / f"{number}.png")
+    editor = video_editor(ranges=((0.04, 9.0),), ramp=0.0, rate=25)
+    report = editor.run(frames, tmp_path / "out")
+    assert (report.frames, report.edited) == (4, 2)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["10.png", "11.png", "8.png", "9.png"]
+    assert (tmp_path / "out" / "8.png").read_bytes() == (frames / "8.png").read_bytes()
+    report = editor.run(frames / "%d.png", tmp_path / "new" / "f%04d.png")
+    assert sorted(p.name for p in (tmp_path / "new").iterdir())[0] == "f0001.png"
+    report = editor.run(frames / "*.png", tmp_path / "clip.mp4")
+    assert len(frames_of(tmp_path / "clip.mp4")) == report.frames == 4
+    report = editor.run(tmp_path / "clip.mp4", tmp_path / "again" / "%02d.png")
+    assert sorted(p.name for p in (tmp_path / "again").iterdir()) == [
+        "01.png",
+        "02.png",
+        "03.png",
+        "04.png",
+    ]
+
+
+def test_side_by_side(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mkv", pictures=panned(3), codec="ffv1")
+    video_editor(beside=True).run(source, tmp_path / "out.mkv")
+    for old, both in zip(frames_of(source), frames_of(tmp_path / "out.mkv"), strict=True):
+        assert (both.width, both.height) == (320, 160)
+        for before, after in zip(planes_of(old), planes_of(both), strict=True):
+            half = after.shape[1] // 2
+            assert np.array_equal(after[:, :half], before)
+            assert not np.array_equal(after[:, half:], before)
+
+
+def test_frames_for_other_pipelines(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(4), times=[0, 40, 100, 200])
+    frames = list(video_editor().frames(source))
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 0.04, 0.1, 0.2])
+    for frame, old in zip(frames, frames_of(source), strict=True):
+        assert frame.edited == 1 and frame.video.pts == old.pts
+        assert not np.array_equal(frame.video.to_ndarray(), old.to_ndarray())
+
+
+def test_the_same_video_gives_the_same_planes(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(9))
+    runs = [
+        [planes_of(frame.video) for frame in video_editor(workers=workers).frames(source)]
+        for workers in (1, 2)
+    ]
+    for one, other in zip(*runs, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_ten_second_clip_needs_no_more_frames_in_memory_than_a_short_one(
+    tmp_path, video_editor, monkeypatch
+):
+    """What is between reading and writing is counted; it does not grow with the clip."""
+    from sargan_plugin.video import sink as sink_module
+    from sargan_plugin.video.source import VideoFile
+
+    read = written = most = 0
+    frames, write = VideoFile.frames, sink_module.FileSink.write
+
+    def counted_frames(self):
+        nonlocal read, most
+        for frame in frames(self):
+            read += 1
+            most = max(most, read - written)
+            yield frame
+
+    def counted_write(self, frame):
+        nonlocal written
+        written += 1
+        write(self, frame)
+
+    monkeypatch.setattr(VideoFile, "frames", counted_frames)
+    monkeypatch.setattr(sink_module.FileSink, "write", counted_write)
+    source = write_clip(tmp_path / "in.mp4", pictures=[np.zeros((64, 64, 3), np.uint8)] * 250)
+    video_editor().run(source, tmp_path / "out.mp4")
+    assert read == written == 250
+    assert most < 60
