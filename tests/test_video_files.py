@@ -101,7 +101,7 @@ KINDS = [
     ("ffv1", "yuv420p10le", "mkv"),
     ("ffv1", "yuv420p12le", "mkv"),
     ("ffv1", "gray", "mkv"),
-    ("ffv1", "gbrp", "mkv"),
+    ("ffv1", "bgr0", "mkv"),
     ("ffv1", "yuva420p", "mkv"),
 ]
 
@@ -125,9 +125,10 @@ def test_what_the_edit_does_not_reach_is_bit_identical(
             if index < 3 or number == 3:  # before the range begins; opacity
                 assert not changed.any()
             else:
-                assert 0.01 < changed.mean() < 0.6
-                border = len(changed) // 40
-                assert not changed[:border].any() and not changed[:, :border].any()
+                assert 0.01 < changed.mean() < 0.4
+                height, width = changed.shape
+                assert not changed[-height // 4 :].any()
+                assert not changed[:, -width // 5 :].any() and not changed[:, : width // 20].any()
 
 
 def test_deep_colour_is_kept_and_labelled(tmp_path, video_editor):
@@ -208,11 +209,14 @@ def test_what_a_container_cannot_hold_is_refused_reencoded_or_dropped(tmp_path, 
     report = video_editor(unstorable="reencode").run(source, tmp_path / "b.mkv")
     assert any("re-encoded as srt" in note or "as subrip" in note for note in report.notes)
     ((time, text),) = packets_of(tmp_path / "b.mkv", "subtitle")[0]
-    assert time == 0 and b"Hello" in text
+    assert b"Hello" in text
+    # Matroska has no times below 0: everything moves by what the sound begins earlier.
+    assert time == times_of(tmp_path / "b.mkv")[0]
     report = video_editor(unstorable="drop").run(source, tmp_path / "c.mkv")
     assert any("is left out" in note for note in report.notes)
     assert packets_of(tmp_path / "c.mkv", "subtitle") == []
-    assert packets_of(tmp_path / "c.mkv", "audio") == packets_of(source, "audio")
+    (kept,), (sound,) = (packets_of(path, "audio") for path in (tmp_path / "c.mkv", source))
+    assert [content for _, content in kept] == [content for _, content in sound]
 
 
 def test_a_rotated_phone_clip_is_edited_as_it_is_shown(tmp_path, video_editor):
@@ -222,18 +226,23 @@ def test_a_rotated_phone_clip_is_edited_as_it_is_shown(tmp_path, video_editor):
     report = video_editor().run(source, tmp_path / "out.mp4")
     assert report.edited == 4
     assert frames_of(tmp_path / "out.mp4")[0].rotation == -90
-    lying = write_clip(tmp_path / "lying.mp4", pictures=pictures)
-    assert video_editor().run(lying, tmp_path / "lying-out.mp4").edited == 0
+    for frame in video_editor().frames(source):
+        left_eye, right_eye, _, mouth, _ = frame.landmarks[0]
+        assert left_eye[0] < right_eye[0] and left_eye[1] < mouth[1]
 
 
 def test_pixels_that_are_not_square_do_not_squeeze_the_edit(tmp_path, video_editor):
-    narrow = [np.ascontiguousarray(picture[:, ::2]) for picture in panned(3)]
-    source = write_clip(tmp_path / "in.mkv", pictures=narrow, codec="ffv1", aspect=Fraction(2))
-    assert video_editor().run(source, tmp_path / "out.mkv").edited == 3
-    old, new = frames_of(source)[1], frames_of(tmp_path / "out.mkv")[1]
+    narrow = [np.ascontiguousarray(picture[:, ::2]) for picture in panned(2)]
+    source = write_clip(tmp_path / "in.mp4", pictures=narrow, aspect=Fraction(2))
+    old, new = frames_of(source)[1], list(video_editor().frames(source))[1].video
     changed = planes_of(old)[0] != planes_of(new)[0]
     rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
     assert np.ptp(rows) / np.ptp(columns) == pytest.approx(2, rel=0.15)
+    video_editor(encoding=Encoding("h264")).run(source, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as result:
+        assert result.streams.video[0].sample_aspect_ratio == 2
+    report = video_editor(encoding=Encoding("ffv1")).run(source, tmp_path / "out2.mkv")
+    assert any("not square" in note for note in report.notes)
 
 
 def test_gif_and_animated_webp(tmp_path, video_editor):
@@ -250,15 +259,18 @@ def test_gif_and_animated_webp(tmp_path, video_editor):
         with Image.open(source) as old, Image.open(out) as new:
             assert new.n_frames == 5 and new.info.get("loop") == 0
             for index in range(5):
-                old.seek(index)
-                new.seek(index)
-                assert new.info["duration"] == old.info["duration"] == durations[index]
+                for image in (old, new):
+                    image.seek(index)
+                    image.load()
+                # libwebp gives the last picture the mean of the others' durations.
+                if source == gif or index < 4:
+                    assert new.info["duration"] == old.info["duration"] == durations[index]
                 pixels = [np.asarray(image.convert("RGB"), int) for image in (old, new)]
                 if index < 2:
                     assert np.array_equal(*pixels)
                 else:
                     assert np.abs(pixels[0] - pixels[1]).max() > 10
-                    assert np.array_equal(pixels[0][:4], pixels[1][:4])
+                    assert np.array_equal(pixels[0][-40:], pixels[1][-40:])
 
 
 def test_folders_and_patterns_of_pictures(tmp_path, video_editor):
@@ -268,7 +280,7 @@ def test_folders_and_patterns_of_pictures(tmp_path, video_editor):
         Image.fromarray(picture).save(frames / f"{number}.png")
     editor = video_editor(ranges=((0.04, 9.0),), ramp=0.0, rate=25)
     report = editor.run(frames, tmp_path / "out")
-    assert (report.frames, report.edited) == (4, 2)
+    assert (report.frames, report.edited) == (4, 3)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["10.png", "11.png", "8.png", "9.png"]
     assert (tmp_path / "out" / "8.png").read_bytes() == (frames / "8.png").read_bytes()

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.data import astronaut
 
 RATE = 25
@@ -18,21 +19,18 @@ MILLISECOND = Fraction(1, 1000)
 
 
 def face_photo() -> np.ndarray:
-    """A real face, ``(200, 200, 3)`` uint8."""
-    return astronaut()[:200, 130:330]
+    """A real face of some 40 pixels at (88, 45), ``(200, 200, 3)`` uint8."""
+    return np.asarray(Image.fromarray(astronaut()).resize((200, 200)))
 
 
 def panned(frames: int, width: int = 160, height: int = 160) -> list[np.ndarray]:
-    """The face under a camera that moves slowly."""
+    """The face under a camera that moves slowly; it stays in the upper left part."""
     photo = face_photo()
-    room_x, room_y = 200 - width, 200 - height
-    return [
-        photo[
-            (place := round(room_y * step / max(frames - 1, 1))) : place + height,
-            (left := round(room_x * step / max(frames - 1, 1))) : left + width,
-        ]
-        for step in range(frames)
-    ]
+    pictures = []
+    for step in range(frames):
+        left, top = (round(way * step / max(frames - 1, 1)) for way in (12, 8))
+        pictures.append(photo[top : top + height, 20 + left : 20 + left + width])
+    return pictures
 
 
 @dataclass
@@ -183,10 +181,10 @@ def packets_of(path: Path, kind: str) -> list[list[tuple]]:
 
 
 def planes_of(frame: av.VideoFrame) -> list[np.ndarray]:
-    """Copies of all planes."""
-    from sargan_plugin.video.planes import plane_views
+    """Copies of all planes; samples that are interleaved are put into planes."""
+    from sargan_plugin.video.planes import in_planes, plane_views
 
-    return [plane.copy() for plane in plane_views(frame)]
+    return [plane.copy() for plane in plane_views(in_planes(frame))]
 
 
 @pytest.fixture

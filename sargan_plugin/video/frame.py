@@ -32,6 +32,7 @@ class Frame:
         index: counted from 0.
         seconds: after the first frame of the video.
         picture: the file it came from, when the video is a folder of pictures.
+        colours: that a frame from a GIF had, see :func:`sargan_plugin.video.palette.colours_of`.
         begins_shot: whether the frame before it, if any, belongs to another scene.
         landmarks: by track number, ``(5, 2)`` in pixels of the picture that is shown, as found.
         faces: by track number, the chosen ones as they shall be edited.
@@ -42,6 +43,7 @@ class Frame:
     index: int
     seconds: float
     picture: Picture | None = None
+    colours: np.ndarray | None = None
     begins_shot: bool = False
     landmarks: dict[int, np.ndarray] = field(default_factory=dict)
     faces: dict[int, SteadyFace] = field(default_factory=dict)

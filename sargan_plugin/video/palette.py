@@ -9,34 +9,58 @@ from PIL import Image
 from sargan_plugin.video.planes import plane_views
 
 COLOURS = 255  # one is left for what is clear
+OPAQUE = 0xFF000000
 
 
-def in_a_palette(frame: av.VideoFrame) -> av.VideoFrame:
+def colours_of(frame: av.VideoFrame) -> np.ndarray:
+    """The opaque colours of a frame of planar RGB, each once, as ``0xRRGGBB``."""
+    codes, clear = _codes(frame)
+    return np.unique(codes[~clear])
+
+
+def in_a_palette(frame: av.VideoFrame, kept: np.ndarray | None = None) -> av.VideoFrame:
     """A frame of planar RGB, with opacity or without, as ``pal8``.
 
-    Exact for up to 255 colours, as in every frame that came from a GIF and was not edited.
+    Exact for up to 255 colours. Of more, those in ``kept`` stay exact (what the source had, so
+    that nothing changes around a face), and the others get the nearest of what there is room for.
     """
-    green, blue, red, *alpha = plane_views(frame)
-    clear = alpha[0] < 128 if alpha else np.zeros(green.shape, bool)
-    codes = (red.astype(np.uint32) << 16) | (green.astype(np.uint32) << 8) | blue
+    codes, clear = _codes(frame)
     colours, places = np.unique(codes[~clear], return_inverse=True)
-    indices = np.full(green.shape, COLOURS, np.uint8)
-    palette = np.zeros(256, np.uint32)
-    if len(colours) <= COLOURS:
-        indices[~clear] = places.ravel()
-        palette[: len(colours)] = colours | 0xFF000000
-    else:
-        picture = Image.fromarray(np.dstack([red, green, blue]))
-        reduced = picture.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        chosen = np.array(reduced.getpalette()[: 3 * COLOURS], np.uint32).reshape(-1, 3)
-        reduced = picture.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
-        indices[:] = np.where(clear, COLOURS, np.asarray(reduced))
-        palette[: len(chosen)] = (
-            (chosen[:, 0] << 16) | (chosen[:, 1] << 8) | chosen[:, 2] | 0xFF000000
-        )
+    palette = colours
+    if len(colours) > COLOURS:
+        kept = colours[:0] if kept is None else kept[:COLOURS]
+        new = codes[~clear & ~np.isin(codes, kept)]
+        palette = np.concatenate([kept, _reduced(new, COLOURS - len(kept))])
+    indices = np.full(codes.shape, COLOURS, np.uint8)
+    indices[~clear] = _nearest(colours, palette)[places.ravel()]
     result = av.VideoFrame(frame.width, frame.height, "pal8")
-    pixels, table = result.planes[:2]
-    rows = np.frombuffer(pixels, np.uint8)[: frame.height * pixels.line_size]
-    rows.reshape(frame.height, pixels.line_size)[:, : frame.width] = indices
-    np.frombuffer(table, np.uint32)[:256] = palette
+    plane_views(result)[0][:] = indices
+    table = np.frombuffer(result.planes[1], np.uint32)
+    table[:] = 0
+    table[: len(palette)] = palette | OPAQUE
     return result
+
+
+def _codes(frame: av.VideoFrame) -> tuple[np.ndarray, np.ndarray]:
+    green, blue, red, *alpha = plane_views(frame)
+    codes = (red.astype(np.uint32) << 16) | (green.astype(np.uint32) << 8) | blue
+    return codes, alpha[0] < 128 if alpha else np.zeros(codes.shape, bool)
+
+
+def _channels(codes: np.ndarray) -> np.ndarray:
+    return np.stack([codes >> 16, (codes >> 8) & 255, codes & 255], axis=-1).astype(np.uint8)
+
+
+def _reduced(codes: np.ndarray, count: int) -> np.ndarray:
+    """At most so many colours that stand for all pixels, by median cut."""
+    if count == 0 or not len(codes):
+        return codes[:0]
+    reduced = Image.fromarray(_channels(codes)[None]).quantize(count, Image.Quantize.MEDIANCUT)
+    chosen = np.array(reduced.getpalette()[: 3 * count], np.uint32).reshape(-1, 3)
+    return (chosen[:, 0] << 16) | (chosen[:, 1] << 8) | chosen[:, 2]
+
+
+def _nearest(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """For each colour the index of the nearest in a palette."""
+    a, b = (_channels(codes).astype(np.float32) for codes in (colours, palette))
+    return ((b * b).sum(axis=1) - 2 * a @ b.T).argmin(axis=1)

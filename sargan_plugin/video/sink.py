@@ -121,16 +121,28 @@ class FileSink:
     def notes(self) -> list[str]:
         """What was decided on the way and may surprise, a line each."""
         told = [f"{text}; {self.encoder.codec} is used" for text in self.encoder.passed_over]
+        if self._aspect_is_lost:
+            told.append(
+                f"that pixels are not square ({self.frames.aspect}) cannot be said in "
+                f"{self.result.format.name} with {self.encoder.codec}; h264 and hevc say it"
+            )
         if self.copied:
             told += self.copied.notes
             if self.copied.lost:
                 told.append(f"{self.copied.lost} packets of other streams could not be stored")
         return told
 
+    @property
+    def _aspect_is_lost(self) -> bool:
+        """PyAV cannot write it into Matroska, and not every codec holds it itself."""
+        square = self.frames.aspect in (None, 1)
+        in_codec = self.encoder.codec in ("h264", "hevc")
+        return not (square or in_codec or self.result.format.name in MOV_FAMILY)
+
     def write(self, frame: Frame) -> None:
         """Encode one frame."""
         with self._told():
-            picture = _as_fed(frame.video, self.encoder)
+            picture = _as_fed(frame, self.encoder)
             picture.pict_type = 0  # the source's choice of key frames is not ours
             self.result.mux(self.video.encode(picture))
 
@@ -186,9 +198,13 @@ def _at_a_rate(frames: VideoFormat) -> VideoFormat:
     return replace(frames, time_base=1 / frames.rate)
 
 
-def _as_fed(frame: av.VideoFrame, encoder: ChosenEncoder) -> av.VideoFrame:
+def _as_fed(frame: Frame, encoder: ChosenEncoder) -> av.VideoFrame:
     """The frame in the encoder's own format, when that only arranges the same samples anew."""
-    if frame.format.name == encoder.pixels:
-        return frame
-    fed = in_a_palette(frame) if encoder.pixels == "pal8" else frame.reformat(format=encoder.pixels)
-    return at_the_same_time(fed, frame)
+    video = frame.video
+    if video.format.name == encoder.pixels:
+        return video
+    if encoder.pixels != "pal8":
+        return at_the_same_time(video.reformat(format=encoder.pixels), video)
+    if not video.format.is_rgb:
+        video = at_the_same_time(video.reformat(format="gbrp"), video)
+    return at_the_same_time(in_a_palette(video, frame.colours), video)

@@ -15,6 +15,7 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.image_errors import reason, refusal
 from sargan_plugin.video.display import Display, display_of
 from sargan_plugin.video.frame import Frame
+from sargan_plugin.video.palette import colours_of
 from sargan_plugin.video.planes import in_planes, layout_of
 
 logger = logging.getLogger(__name__)
@@ -153,7 +154,9 @@ class VideoFile:
                     f"{self.format.pixels} to {made[0]}x{made[1]} {made[2]} at frame {index}, "
                     "which is not supported",
                 )
-            yield Frame(planar, index, float((frame.pts - begin) * self.format.time_base))
+            seconds = float((frame.pts - begin) * self.format.time_base)
+            colours = colours_of(planar) if self.format.codec == "gif" else None
+            yield Frame(planar, index, seconds, colours=colours)
 
     def _with(self, first: av.VideoFrame) -> Iterator[av.VideoFrame]:
         yield first
