@@ -1,0 +1,185 @@
+"""Who is who over time: cuts, crossings, choice, and positions between detections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import av
+import cv2
+import numpy as np
+import pytest
+from video_files import face_photo
+
+from sargan_plugin.errors import SarganError
+from sargan_plugin.faces import Face
+from sargan_plugin.video.display import display_of
+from sargan_plugin.video.frame import Frame
+from sargan_plugin.video.motion import CutFinder, FaceFollower
+from sargan_plugin.video.tracker import Tracker
+
+WIDTH, HEIGHT = 320, 200
+FACE = np.array([[22, 24], [42, 24], [32, 36], [24, 45], [40, 45]], float)  # in a 64 px square
+
+
+def people() -> tuple[np.ndarray, np.ndarray]:
+    """Two squares of 64 pixels that stand for faces: a real one, and texture of another kind."""
+    real = np.ascontiguousarray(face_photo()[12:76, 56:120])
+    random = np.random.default_rng(3)
+    coarse = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return real, cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC)
+
+
+class SceneDetector:
+    """Knows where the faces of a made scene are: it is told the frame by a mark in a corner."""
+
+    def __init__(self, places: Callable[[int], list[tuple[float, float]]], every: int = 1) -> None:
+        self.places = places
+        self.looked: list[int] = []
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        index = int(picture[-2, -2, 0])
+        self.looked.append(index)
+        return [Face.from_landmarks(FACE + place) for place in self.places(index)]
+
+
+def scene(
+    count: int,
+    drawn: Callable[[int], list[tuple[int, float, float]]],
+    background: Callable[[int], int] = lambda index: 90,
+) -> list[Frame]:
+    """Frames in which persons are drawn at places, the later ones in front."""
+    faces = people()
+    random = np.random.default_rng(0)
+    texture = random.integers(0, 40, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    frames = []
+    for index in range(count):
+        picture = texture + np.uint8(background(index))
+        for person, x, y in drawn(index):
+            x, y = round(x), round(y)
+            picture[y : y + 64, x : x + 64] = faces[person]
+        picture[-4:, -4:] = index
+        video = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="gbrp")
+        frames.append(Frame(video, index, index / 25))
+    return frames
+
+
+def tracked(
+    frames: list[Frame], detector: SceneDetector, **settings
+) -> tuple[list[Frame], Tracker]:
+    tracker = Tracker(detector, display_of(WIDTH, HEIGHT, None, None), **settings)
+    return list(tracker.follow(iter(frames))), tracker
+
+
+def test_positions_between_detections_follow_the_movement():
+    """The face accelerates; a straight line between detections would be off."""
+
+    def place(index):
+        return 20 + 0.25 * index**2, 60.0
+
+    detector = SceneDetector(lambda index: [place(index)])
+    frames, tracker = tracked(scene(25, lambda index: [(0, *place(index))]), detector, every=8)
+    assert len(tracker.tracks) == 1
+    assert len(detector.looked) <= 5
+    for frame in frames:
+        off = frame.landmarks[0] - (FACE + place(frame.index))
+        assert np.abs(off).max() < 1.2, frame.index
+
+
+def test_two_people_who_cross_stay_who_they_are():
+    def places(index):
+        return [(10 + 6 * index, 60.0), (246 - 6 * index, 64.0)]
+
+    def seen(index):
+        left, right = places(index)
+        hidden = abs(left[0] - right[0]) < 50  # the second one is in front
+        return [right] if hidden else [left, right]
+
+    drawn = scene(40, lambda index: [(person, *at) for person, at in enumerate(places(index))])
+    frames, tracker = tracked(drawn, SceneDetector(seen))
+    assert len(tracker.tracks) == 2
+    for frame in (frames[0], frames[12], frames[-1]):
+        for number, place in enumerate(places(frame.index)):
+            assert np.abs(frame.landmarks[number] - (FACE + place)).max() < 6, frame.index
+
+
+def test_a_cut_ends_what_was_and_is_looked_at_at_once():
+    def place(index):
+        return (20.0, 60.0) if index < 13 else (200.0, 80.0)
+
+    def person(index):
+        return 0 if index < 13 else 1
+
+    detector = SceneDetector(lambda index: [place(index)])
+    frames, tracker = tracked(
+        scene(
+            30,
+            lambda index: [(person(index), *place(index))],
+            lambda index: 40 if index < 13 else 190,
+        ),
+        detector,
+        every=6,
+    )
+    assert [frame.index for frame in frames if frame.begins_shot] == [0, 13]
+    assert len(tracker.tracks) == 2
+    assert set(frames[12].landmarks) == {0} and set(frames[13].landmarks) == {1}
+    np.testing.assert_allclose(frames[13].landmarks[1], FACE + place(13), atol=0.01)
+    assert 13 in detector.looked
+
+
+def test_a_face_that_is_missed_once_is_kept():
+    detector = SceneDetector(lambda index: [] if 5 < index < 11 else [(50.0 + index, 60.0)])
+    frames, tracker = tracked(scene(25, lambda index: [(0, 50.0 + index, 60.0)]), detector, every=5)
+    assert len(tracker.tracks) == 1
+    assert all(set(frame.landmarks) == {0} for frame in frames)
+
+
+def test_a_face_that_has_gone_is_lost_and_known_when_it_comes_back():
+    def present(index):
+        return index < 12 or index >= 36
+
+    def drawn(index):
+        return [(0, 80.0, 60.0)] if present(index) else []
+
+    detector = SceneDetector(lambda index: [(80.0, 60.0)] if present(index) else [])
+    frames, tracker = tracked(scene(50, drawn), detector, every=4)
+    assert len(tracker.tracks) == 1
+    assert not frames[25].landmarks
+    assert 0 in frames[45].landmarks
+
+
+@pytest.mark.parametrize(
+    ("selection", "chosen"),
+    [("all", [0, 1]), ("largest", [1]), (0, [0]), ([-1], [1]), ("nearest:50,90", [0]), (7, [])],
+)
+def test_which_faces_are_chosen(selection, chosen):
+    large = Face.from_landmarks(FACE * 1.2 + (180, 40))
+    detector = SceneDetector(lambda index: [])
+    detector.detect = lambda picture: [Face.from_landmarks(FACE + (20.0, 60.0)), large]
+    _, tracker = tracked(
+        scene(8, lambda index: [(0, 20, 60), (1, 180, 40)]), detector, selection=selection
+    )
+    assert [track.number for track in tracker.tracks if track.chosen] == chosen
+    _, tracker = tracked(scene(8, lambda index: [(0, 20, 60), (1, 180, 40)]), detector, numbers={1})
+    assert [track.number for track in tracker.tracks if track.chosen] == [1]
+
+
+def test_the_detector_must_look_now_and_then():
+    with pytest.raises(SarganError, match="at least at every frame"):
+        Tracker(SceneDetector(lambda index: []), display_of(64, 64, None, None), every=0)
+
+
+def test_noise_pans_and_slow_fades_are_no_cuts():
+    random = np.random.default_rng(0)
+    base = cv2.resize(random.integers(0, 256, (40, 80), dtype=np.uint8), (640, 320))
+    finder = CutFinder()
+    cuts = []
+    for index in range(40):
+        view = np.roll(base, 4 * index, axis=1).astype(float) * (1 - index / 80)
+        view += random.normal(0, 6, view.shape)
+        cuts.append(finder.is_cut(view.clip(0, 255).astype(np.uint8)))
+    assert cuts == [True] + [False] * 39
+
+
+def test_a_face_without_texture_cannot_be_followed():
+    flat = np.full((120, 120), 128, np.uint8)
+    assert FaceFollower(flat, FACE + 20).follow(flat) is None
