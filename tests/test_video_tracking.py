@@ -152,9 +152,9 @@ def test_a_face_that_has_gone_is_lost_and_known_when_it_comes_back():
     [("all", [0, 1]), ("largest", [1]), (0, [0]), ([-1], [1]), ("nearest:50,90", [0]), (7, [])],
 )
 def test_which_faces_are_chosen(selection, chosen):
-    large = Face.from_landmarks(FACE * 1.2 + (180, 40))
+    large = Face.from_landmarks(FACE * 1.2 + np.array([180, 40]))
     detector = SceneDetector(lambda index: [])
-    detector.detect = lambda picture: [Face.from_landmarks(FACE + (20.0, 60.0)), large]
+    detector.detect = lambda picture: [Face.from_landmarks(FACE + np.array([20.0, 60.0])), large]
     _, tracker = tracked(
         scene(8, lambda index: [(0, 20, 60), (1, 180, 40)]), detector, selection=selection
     )
