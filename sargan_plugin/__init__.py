@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sargan_plugin.expressions import EXPRESSIONS
     from sargan_plugin.faces import Face
     from sargan_plugin.generators import Edit, Generator
+    from sargan_plugin.video.editor import VideoEditor
     from sargan_plugin.zoo import create_generator
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ _HOMES = {
     "Generator": "generators",
     "RandomExpression": "augmentation",
     "SarganError": "errors",
+    "VideoEditor": "video.editor",
     "create_generator": "zoo",
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "Generator",
     "RandomExpression",
     "SarganError",
+    "VideoEditor",
     "__version__",
     "create_generator",
 ]

@@ -39,6 +39,18 @@ def test_in_kornia_image_sequential(editor):
     torch.testing.assert_close(edited, blur(editor(PHOTOS)))
 
 
+def test_in_kornia_video_sequential(editor):
+    """Frames of a clip ``(B, C, T, H, W)`` one by one."""
+    clip = PHOTOS.repeat(2, 1, 1, 1).view(2, 2, 3, 120, 120).transpose(1, 2)
+    video = K.VideoSequential(editor, data_format="BCTHW", same_on_frame=False)
+    edited = video(clip)
+    assert edited.shape == clip.shape
+    for batch in range(2):
+        for time in range(2):
+            frame = editor(clip[batch, :, time])
+            torch.testing.assert_close(edited[batch, :, time], frame)
+
+
 def test_random_expression_in_kornia_augmentation_sequential(editor):
     augment = K.AugmentationSequential(
         RandomExpression(("sad",), (1.0, 1.0), editor=editor, p=1.0),

@@ -17,6 +17,7 @@ NAMES = [
     "Generator",
     "RandomExpression",
     "SarganError",
+    "VideoEditor",
     "__version__",
     "create_generator",
 ]

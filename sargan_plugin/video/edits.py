@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
@@ -25,7 +25,7 @@ NEIGHBOURS = 2  # frames on each side that an edit may be calmed by
 # Difference of two crops, in [0, 1], averaged over a small surrounding: below it is sensor noise,
 # above it something has moved.
 STILL, MOVED = 0.012, 0.05
-SURROUNDING = 9  # px of the crop
+POOLED = 4  # px of the crop on each side of what is compared
 # Edits that grow over so much of a limit are switched on softly, see _share_left.
 SOFT = 0.2
 TEXTURE_HOLDS = 1.25  # change of scale up to which a face keeps its painted texture
@@ -196,26 +196,32 @@ def _calmed(window: deque[Edited], position: int) -> Edited:
 def _averaged(own: FaceEdit, neighbours: list[FaceEdit]) -> FaceEdit:
     if not neighbours:
         return own
-    weights = [_alike(own.crop.rgb, each.crop.rgb) for each in neighbours]
-    total = 1 + sum(weights)
-
-    def mean(values: Callable[[Edit], torch.Tensor]) -> torch.Tensor:
-        others = sum(
-            weight * values(each.edit) for weight, each in zip(weights, neighbours, strict=True)
-        )
-        return (values(own.edit) + others) / total
-
-    flow = None if own.edit.flow is None else mean(lambda edit: edit.flow)
-    edit = Edit(mean(lambda edit: edit.delta), mean(lambda edit: edit.replace), flow)
+    look, fields = _look(own.crop.rgb), _fields(own.edit)
+    total = torch.ones(())
+    for each in neighbours:
+        weight = _alike(look, _look(each.crop.rgb), fields.shape[-1])
+        fields = fields + weight * _fields(each.edit)
+        total = total + weight
+    delta, cover, flow = (fields / total).tensor_split((3, 4), dim=1)
+    edit = Edit(delta, cover, flow if own.edit.flow is not None else None)
     return FaceEdit(own.crop, edit, own.texture)
 
 
-def _alike(crop: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """``(1, 1, S, S)``: 1 where crops ``(3, S, S)`` differ by noise only, 0 where they moved."""
-    difference = (crop - other).mean(dim=0)[None, None]
-    near = F.avg_pool2d(difference, 3, 1, 1).abs()
-    near = F.avg_pool2d(near, SURROUNDING, 1, SURROUNDING // 2)
-    return ((MOVED - near) / (MOVED - STILL)).clamp(0, 1)
+def _fields(edit: Edit) -> torch.Tensor:
+    parts = [edit.delta, edit.replace]
+    return torch.cat(parts if edit.flow is None else [*parts, edit.flow], dim=1)
+
+
+def _look(crop: torch.Tensor) -> torch.Tensor:
+    """A crop ``(3, S, S)`` in grey, small enough to hold next to no sensor noise."""
+    return F.avg_pool2d(crop.mean(dim=0)[None, None], POOLED)
+
+
+def _alike(look: torch.Tensor, other: torch.Tensor, size: int) -> torch.Tensor:
+    """``(1, 1, S, S)``: 1 where two looks differ by noise only, 0 where something has moved."""
+    near = F.avg_pool2d((look - other).abs(), 3, 1, 1)
+    weight = ((MOVED - near) / (MOVED - STILL)).clamp(0, 1)
+    return F.interpolate(weight, (size, size), mode="bilinear", align_corners=False)
 
 
 def paste(items: Iterator[Edited], pool: Executor, workers: int) -> Iterator[Frame]:
