@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.video.frame import Frame
-from sargan_plugin.video.one_euro import OneEuroFilter, Smoothing, centred
+from sargan_plugin.video.one_euro import OneEuroFilter, Smoothing, Step, centred
 from sargan_plugin.video.steady import LOOK_AHEAD, steady_faces
 from sargan_plugin.video.tracks import Track
 
@@ -45,12 +45,31 @@ def test_quick_movement_is_followed_closely():
 def test_the_centred_filter_does_not_lag():
     """A slow sweep, where the plain filter is frames behind."""
     sweep = np.broadcast_to(np.arange(100)[:, None, None] * 0.2, (100, 5, 2))
-    smoothing, size = Smoothing(beta=0.0), 100.0
+    smoothing, size = Smoothing(0.5, 0.0), 100.0
     forward = filtered(sweep, smoothing)
-    future = [(points, STEP) for points in sweep[51:63]]
+    future = [Step(points, STEP) for points in sweep[51:63]]
     steady = centred(forward[50], sweep[50], future, smoothing=smoothing, size=size)
     assert (sweep[50] - forward[50]).mean() / 0.2 > 3
     assert abs((sweep[50] - steady).mean() / 0.2) < 1
+
+
+def test_known_motion_does_not_lag_and_noise_on_it_goes():
+    """A face that turns and shrinks: the filter is told how, in both directions of time."""
+    turn = np.array([[0.99, -0.02, 3.0], [0.02, 0.99, -1.0]])
+    truth = [POINTS]
+    for _ in range(59):
+        truth.append(truth[-1] @ turn[:, :2].T + turn[:, 2])
+    noise = np.random.default_rng(0).normal(0, 0.5, (60, 5, 2))
+    seen = np.array(truth) + noise
+    smoothing = Smoothing()
+    forward = OneEuroFilter(smoothing, 100.0)
+    off = []
+    for index, points in enumerate(seen):
+        past = forward(points, STEP, turn)
+        future = [Step(each, STEP, turn) for each in seen[index + 1 : index + 13]]
+        steady = centred(past, points, future, smoothing=smoothing, size=100.0)
+        off.append(steady - truth[index])
+    assert np.std(off[15:45]) < noise.std() / 2
 
 
 @pytest.mark.parametrize("settings", [(0.0, 1.0), (1.0, -1.0), (np.nan, 1.0), (1.0, 1.0, 0.0)])

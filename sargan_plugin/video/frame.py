@@ -35,6 +35,8 @@ class Frame:
         colours: that a frame from a GIF had, see :func:`sargan_plugin.video.palette.colours_of`.
         begins_shot: whether the frame before it, if any, belongs to another scene.
         landmarks: by track number, ``(5, 2)`` in pixels of the picture that is shown, as found.
+        motions: by track number, ``(2, 3)`` similarity that took the face here from the frame
+            before, as seen in its texture; not there where it is not known.
         faces: by track number, the chosen ones as they shall be edited.
         edited: number of faces that were edited.
     """
@@ -46,5 +48,6 @@ class Frame:
     colours: np.ndarray | None = None
     begins_shot: bool = False
     landmarks: dict[int, np.ndarray] = field(default_factory=dict)
+    motions: dict[int, np.ndarray] = field(default_factory=dict)
     faces: dict[int, SteadyFace] = field(default_factory=dict)
     edited: int = 0

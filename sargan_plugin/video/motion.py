@@ -58,12 +58,16 @@ class FaceFollower:
     Args:
         view: the grey view in which the face is known.
         landmarks: ``(5, 2)`` in pixels of the view.
+
+    Attributes:
+        motion: ``(2, 3)`` of the last step, in pixels of the view.
     """
 
     def __init__(self, view: np.ndarray, landmarks: np.ndarray) -> None:
         self.view = view
         self.landmarks = landmarks.astype(np.float64)
         self.points = _good_points(view, landmarks)
+        self.motion = np.eye(2, 3)
 
     def follow(self, view: np.ndarray) -> np.ndarray | None:
         """The landmarks in the next view; None when the face can no longer be followed."""
@@ -85,6 +89,7 @@ class FaceFollower:
         )
         if matrix is None or inside.sum() < LEAST_POINTS:
             return None
+        self.motion = matrix
         self.landmarks = self.landmarks @ matrix[:, :2].T + matrix[:, 2]
         self.points, self.view = there[sure], view
         return self.landmarks

@@ -17,12 +17,12 @@ class Smoothing:
 
     Attributes:
         min_cutoff: in Hz, for a face at rest. Lower is calmer.
-        beta: how much the cutoff rises, in Hz, for a speed of one face size a second. Higher
-            follows quick movements more closely.
+        beta: how much the cutoff rises, in Hz, for a speed of one face size a second beyond the
+            movement that is seen in the face's texture. Higher follows quick changes more closely.
         derivative_cutoff: in Hz, of the speed's own filter.
     """
 
-    min_cutoff: float = 0.5
+    min_cutoff: float = 0.3
     beta: float = 10.0
     derivative_cutoff: float = 1.0
 
@@ -52,24 +52,46 @@ class OneEuroFilter:
         self.value: np.ndarray | None = None
         self.speed: np.ndarray | None = None
 
-    def __call__(self, value: np.ndarray, seconds: float) -> np.ndarray:
-        """The filtered points, ``seconds`` after the last ones (not heeded for the first)."""
+    def __call__(
+        self, value: np.ndarray, seconds: float, motion: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The filtered points, ``seconds`` after the last ones (not heeded for the first).
+
+        ``motion`` ``(2, 3)`` is known to have taken the points here; only what remains is
+        filtered, so that movement that is known does not lag.
+        """
         if self.value is None or seconds <= 0:
             self.value, self.speed = value, np.zeros_like(value)
             return value
+        expected = _moved(self.value, motion)
         share = _share(self.smoothing.derivative_cutoff, seconds)
-        self.speed = self.speed + share * ((value - self.value) / seconds - self.speed)
+        self.speed = self.speed + share * ((value - expected) / seconds - self.speed)
         # The points' common movement: what each does of its own is mostly noise.
         pace = float(np.linalg.norm(self.speed.mean(axis=0))) / self.size
         share = _share(self.smoothing.min_cutoff + self.smoothing.beta * pace, seconds)
-        self.value = self.value + share * (value - self.value)
+        self.value = expected + share * (value - expected)
         return self.value
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One frame further.
+
+    Attributes:
+        points: measured there, ``(N, 2)``.
+        seconds: since the frame before.
+        motion: ``(2, 3)`` that took the points there from the frame before, None if unknown.
+    """
+
+    points: np.ndarray
+    seconds: float
+    motion: np.ndarray | None = None
 
 
 def centred(
     past: np.ndarray,
     value: np.ndarray,
-    future: Sequence[tuple[np.ndarray, float]],
+    future: Sequence[Step],
     *,
     smoothing: Smoothing,
     size: float,
@@ -81,18 +103,29 @@ def centred(
     Args:
         past: what the filter gave for this moment.
         value: what was measured at this moment.
-        future: measured points of the moments after it, each with the seconds since the one before.
+        future: the moments after it.
         smoothing: the settings.
         size: as for :class:`OneEuroFilter`.
     """
     if not future:
         return past
     backwards = OneEuroFilter(smoothing, size)
-    seconds = 0.0
-    for points, step in reversed(future):
-        backwards(points, seconds)
-        seconds = step
-    return (past + backwards(value, seconds)) / 2
+    seconds, motion = 0.0, None
+    for step in reversed(future):
+        backwards(step.points, seconds, motion)
+        seconds, motion = step.seconds, _inverted(step.motion)
+    return (past + backwards(value, seconds, motion)) / 2
+
+
+def _moved(points: np.ndarray, motion: np.ndarray | None) -> np.ndarray:
+    return points if motion is None else points @ motion[:, :2].T + motion[:, 2]
+
+
+def _inverted(motion: np.ndarray | None) -> np.ndarray | None:
+    if motion is None:
+        return None
+    linear = np.linalg.inv(motion[:, :2])
+    return np.column_stack([linear, -linear @ motion[:, 2]])
 
 
 def _share(cutoff: float, seconds: float) -> float:

@@ -6,13 +6,11 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from sargan_plugin.video.frame import Frame, SteadyFace
-from sargan_plugin.video.one_euro import OneEuroFilter, Smoothing, centred
+from sargan_plugin.video.one_euro import OneEuroFilter, Smoothing, Step, centred
 from sargan_plugin.video.tracks import Track, face_size
 
-LOOK_AHEAD = 12  # frames
+LOOK_AHEAD = 16  # frames
 
 
 @dataclass(eq=False)
@@ -57,7 +55,8 @@ def steady_faces(
                 run = runs[number] = _Run(filter, size, -1, frame.begins_shot)
             run.age += 1
             future, ends = _future(number, frame, later)
-            past = run.filter(points, 0.0 if run.age == 0 else frame.seconds - earlier)
+            elapsed = 0.0 if run.age == 0 else frame.seconds - earlier
+            past = run.filter(points, elapsed, frame.motions.get(number))
             if smoothing is not None:
                 points = centred(past, points, future, smoothing=smoothing, size=run.size)
             share = 1.0 if run.sudden else (run.age + 1) / (fade + 1)
@@ -67,19 +66,17 @@ def steady_faces(
         yield frame
 
 
-def _future(
-    number: int, frame: Frame, later: Collection[Frame]
-) -> tuple[list[tuple[np.ndarray, float]], bool]:
-    """Where a track will be, each with the seconds since the frame before; and whether it will
-    leave the scene within sight."""
-    future: list[tuple[np.ndarray, float]] = []
+def _future(number: int, frame: Frame, later: Collection[Frame]) -> tuple[list[Step], bool]:
+    """Where a track will be, and whether it will leave the scene within sight."""
+    future: list[Step] = []
     before = frame.seconds
     for each in later:
         if each.begins_shot:
             return future, False
         if number not in each.landmarks:
             return future, True
-        future.append((each.landmarks[number], each.seconds - before))
+        points, motion = each.landmarks[number], each.motions.get(number)
+        future.append(Step(points, each.seconds - before, motion))
         before = each.seconds
     return future, False
 

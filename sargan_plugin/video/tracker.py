@@ -65,7 +65,7 @@ class Tracker:
         self._scale = min(1.0, VIEW_SIDE / longer)
 
     def follow(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """The same frames, with ``landmarks`` and ``begins_shot`` filled in."""
+        """The same frames, with ``landmarks``, ``motions`` and ``begins_shot`` filled in."""
         stretch: list[tuple[Frame, np.ndarray]] = []
         for frame in frames:
             view = grey_view(frame, self.display)
@@ -124,13 +124,18 @@ class Tracker:
     def _path(
         self, track: Track, stretch: list[tuple[Frame, np.ndarray]]
     ) -> list[np.ndarray | None]:
-        """Where texture says the face is, frame by frame; None from where it cannot say."""
+        """Where texture says the face is, frame by frame; None from where it cannot say.
+
+        Fills in the frames' ``motions``.
+        """
         scale = self._scale
         follower = FaceFollower(self._anchor, (track.landmarks + 0.5) * scale - 0.5)
         path: list[np.ndarray | None] = []
-        for _, view in stretch:
+        for frame, view in stretch:
             points = None if path and path[-1] is None else follower.follow(view)
             path.append(None if points is None else (points + 0.5) / scale - 0.5)
+            if points is not None:
+                frame.motions[track.number] = _in_full_size(follower.motion, scale)
         return path
 
     def _expected(
@@ -238,3 +243,9 @@ class Tracker:
 def _scaled(face: Face, scale: float) -> Face:
     box = tuple((value + 0.5) * scale - 0.5 for value in face.bbox)
     return Face(box, (face.landmarks5 + 0.5) * scale - 0.5, face.score)
+
+
+def _in_full_size(motion: np.ndarray, scale: float) -> np.ndarray:
+    """A motion in pixels of a view as one in pixels of the picture that is shown."""
+    linear, corner = motion[:, :2], np.full(2, (scale - 1) / 2)
+    return np.column_stack([linear, (linear @ corner + motion[:, 2] - corner) / scale])
