@@ -40,7 +40,7 @@ PAN = (30.0, 12.0)  # px over the whole clip
 MARGIN = 24  # px around the frame that the camera can pan over
 MOUTH = 0.9  # of the mouth's width, around its middle
 FURTHEST_LAG = 6  # frames
-BLUR = 3.0  # px: sensor noise goes, wobble stays
+BLUR = 0.15  # of the mouth's width: sensor noise goes, wobble stays
 
 
 def panned_clip(photo: np.ndarray, seconds: float, noise: float, path: Path) -> list[np.ndarray]:
@@ -93,11 +93,12 @@ def jitter(
     """Standard deviation over time of what the edit adds in the mouth region, in grey levels;
     blurred and not."""
     added, blurred = [], []
+    blur = BLUR * (box[1].stop - box[1].start) / (2 * MOUTH)
     edited = (luma_of(frame.video) for frame in video.frames(clip))
     for before, after, shift in zip(sources(clip), edited, shifts, strict=True):
         change = stabilised(after - before, shift)
         added.append(change[box])
-        blurred.append(cv2.GaussianBlur(change, (0, 0), BLUR)[box])
+        blurred.append(cv2.GaussianBlur(change, (0, 0), blur)[box])
     return tuple(float(np.std(each, axis=0).mean()) for each in (blurred, added))
 
 

@@ -21,7 +21,7 @@ from sargan_plugin.video.planes import PlaneCrop, add_edit, crop_planes, luma_te
 from sargan_plugin.video.timeline import Timeline
 
 BATCH = 8  # faces that go through the generator together
-NEIGHBOURS = 2  # frames on each side that an edit may be calmed by
+NEIGHBOURS = 4  # frames on each side that an edit may be calmed by
 # Difference of two crops, in [0, 1], averaged over a small surrounding: below it is sensor noise,
 # above it something has moved.
 STILL, MOVED = 0.012, 0.05

@@ -23,7 +23,7 @@ class Smoothing:
     """
 
     min_cutoff: float = 0.3
-    beta: float = 10.0
+    beta: float = 3.0
     derivative_cutoff: float = 1.0
 
     def __post_init__(self) -> None:
