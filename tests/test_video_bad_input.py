@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
-import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -16,7 +16,7 @@ from video_files import frames_of, packets_of, panned, times_of, write_clip
 from sargan_plugin.errors import SarganError
 from sargan_plugin.video import codecs
 from sargan_plugin.video.codecs import Encoding
-from sargan_plugin.video.places import check_destination, open_sink, open_source, output
+from sargan_plugin.video.places import check_destination, open_source
 from sargan_plugin.video.source import VideoFile
 
 pytest_plugins = ["video_files"]
@@ -192,29 +192,35 @@ def test_an_option_the_encoder_does_not_take(tmp_path, video_editor):
     )
 
 
-def _copy_onto_a_small_disk(source: Path, out: Path, said: multiprocessing.Queue) -> None:
-    """A limit on the size of files stands for the end of the disk: writes fail the same way."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-    try:
-        with open_source(source, 25) as opened, output(source, out, False) as target:
-            sink = open_sink(target, opened.format, opened, Encoding(), "refuse")
-            for frame in opened.frames():
-                sink.write(frame)
-            sink.close()
-            target.finish()
-    except Exception as error:
-        said.put(str(error))
+COPY_ONTO_A_SMALL_DISK = """
+import resource, sys
+from pathlib import Path
+from sargan_plugin.video.codecs import Encoding
+from sargan_plugin.video.places import open_sink, open_source, output
+source, out = map(Path, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    with open_source(source, 25) as opened, output(source, out, False) as target:
+        sink = open_sink(target, opened.format, opened, Encoding(), "refuse")
+        for frame in opened.frames():
+            sink.write(frame)
+        sink.close()
+        target.finish()
+except Exception as error:
+    print(error)
+"""
 
 
 def test_a_full_disk(tmp_path):
+    """A limit on the size of files stands for the end of the disk: writes fail the same way.
+
+    In a process of its own, because the limit must not hit the other tests.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
     source = write_clip(tmp_path / "in.mkv", pictures=list(noise))
-    here = multiprocessing.get_context("fork")  # the limit must not hit the other tests
-    said = here.Queue()
-    child = here.Process(target=_copy_onto_a_small_disk, args=(source, tmp_path / "out.mkv", said))
-    child.start()
-    assert said.get(timeout=60) == f"{tmp_path / 'out.mkv'}: the disk is full"
-    child.join()
+    command = [sys.executable, "-c", COPY_ONTO_A_SMALL_DISK, source, tmp_path / "out.mkv"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == f"{tmp_path / 'out.mkv'}: the disk is full\n"
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
