@@ -16,7 +16,8 @@ from sargan_cli.usage import UsageError, usage
 from sargan_cli.video_options import Codec, Unstorable
 
 if TYPE_CHECKING:
-    from sargan_plugin.video.editor import VideoEditor, VideoReport
+    from sargan_plugin.video.editor import VideoEditor
+    from sargan_plugin.video.run import VideoReport
 
 
 def edit_video(
@@ -156,7 +157,7 @@ def _write_video(
     video: VideoEditor, source: Path, out: Path, overwrite: bool, output: Output
 ) -> Report:
     from sargan_plugin.images import printable_name
-    from sargan_plugin.video.editor import Interrupted
+    from sargan_plugin.video.run import Interrupted
 
     with Progress(None, quiet=output.quiet, things="frames") as progress:
 

@@ -24,7 +24,10 @@ assert not heavy, heavy
 """
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["edit", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--help"], ["edit", "--help"], ["edit-video", "--help"], ["--version"]],
+)
 def test_help_answers_without_heavy_imports(arguments):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *arguments], capture_output=True, text=True
