@@ -2,6 +2,7 @@
 
 Reads the official layout of Labeled Faces in the Wild beside three files: ``expressions.csv``
 (path, person, expression), ``faces.csv`` (path, face, ..., five landmarks by two annotators).
+A fourth, written by ``relabel.py``, gives another reader's opinion of what each face shows.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from sargan_plugin.align import crop_faces, face_matrices
 from sargan_plugin.expressions import EXPRESSIONS
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+# The weight of a hand-given label against the second opinion: a hand-given label stands unless the
+# opinion is more than 0.82 sure of something else.
+HAND_WEIGHT = 0.45
 # Crops are kept with this many pixels of surroundings on each side, for geometric augmentation.
 MARGIN = 16
 
@@ -93,18 +97,25 @@ class _Crops(Dataset):
 
 @dataclass
 class FaceSet:
-    """Aligned crops in memory: uint8 ``(N, 3, S + 2 margin, same)``, labels, people, paths."""
+    """Aligned crops in memory: uint8 ``(N, 3, S + 2 margin, same)``, what they show, who they are.
+
+    ``shares`` are ``(N, 7)`` distributions over the expressions; ``labels`` their largest.
+    """
 
     crops: torch.Tensor
-    labels: torch.Tensor
+    shares: torch.Tensor
     people: list[str]
     paths: list[str]
+
+    @property
+    def labels(self) -> torch.Tensor:
+        return self.shares.argmax(dim=1)
 
     def subset(self, keep: np.ndarray) -> FaceSet:
         index = torch.from_numpy(np.flatnonzero(keep))
         return FaceSet(
             self.crops[index],
-            self.labels[index],
+            self.shares[index],
             [self.people[i] for i in index],
             [self.paths[i] for i in index],
         )
@@ -115,8 +126,13 @@ class FaceSet:
         return self.subset(~held_out), self.subset(held_out)
 
 
-def load_faces(root: Path, cache: Path, size: int = 128) -> FaceSet:
-    """Read, align and cut every labelled face; the crops are cached as ``cache``."""
+def load_faces(
+    root: Path, cache: Path, size: int = 128, second_opinion: Path | None = None
+) -> FaceSet:
+    """Read, align and cut every labelled face; the crops are cached as ``cache``.
+
+    With a ``second_opinion`` (a CSV of path and seven probabilities) the labels are softened by it.
+    """
     rows = read_rows(root)
     if not cache.exists():
         loader = DataLoader(_Crops(root, rows, size), batch_size=64, num_workers=2)
@@ -128,12 +144,31 @@ def load_faces(root: Path, cache: Path, size: int = 128) -> FaceSet:
     crops = torch.from_numpy(np.load(cache)).permute(0, 3, 1, 2)
     if len(crops) != len(rows):
         raise SystemExit(f"{cache} does not belong to {root}; delete it and start again.")
+    shares = torch.eye(len(EXPRESSIONS))[[row.label for row in rows]]
+    if second_opinion is not None:
+        opinions = read_opinions(second_opinion)
+        missing = [row.path for row in rows if row.path not in opinions]
+        if missing:
+            raise SystemExit(
+                f"{second_opinion} says nothing of {missing[0]} and {len(missing) - 1} more."
+            )
+        other = torch.tensor([opinions[row.path] for row in rows])
+        shares = HAND_WEIGHT * shares + (1 - HAND_WEIGHT) * other
     return FaceSet(
         crops,
-        torch.tensor([row.label for row in rows]),
+        shares,
         [row.person for row in rows],
         [row.path for row in rows],
     )
+
+
+def read_opinions(path: Path) -> dict[str, list[float]]:
+    """Seven probabilities for each photograph's path."""
+    with path.open(newline="") as stream:
+        return {
+            row["path"]: [float(row[name]) for name in EXPRESSIONS]
+            for row in csv.DictReader(stream)
+        }
 
 
 def to_unit(crops: torch.Tensor) -> torch.Tensor:
@@ -146,7 +181,7 @@ def central(crops: torch.Tensor) -> torch.Tensor:
     return crops[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
-def balanced_indices(labels: torch.Tensor, count: int) -> torch.Tensor:
-    """Draw indices so that every label present is equally likely."""
-    weights = 1.0 / labels.bincount(minlength=len(EXPRESSIONS)).clamp(min=1)
-    return torch.multinomial(weights[labels], count, replacement=True)
+def balanced_indices(shares: torch.Tensor, count: int) -> torch.Tensor:
+    """Draw indices so that every expression is shown equally often, soft labels counted as such."""
+    weights = shares @ (1 / shares.sum(dim=0).clamp(min=1))
+    return torch.multinomial(weights, count, replacement=True)
