@@ -73,14 +73,28 @@ def is_held_out(person: str, share: float = 0.12) -> bool:
     return int.from_bytes(digest[:4], "big") / 2**32 < share
 
 
-def aligned_crop(root: Path, row: FaceRow, size: int, margin: int = MARGIN) -> np.ndarray:
-    """The canonical crop with its surroundings, uint8 ``(size + 2 margin, same, 3)``."""
-    with Image.open(root / row.path) as picture:
-        pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].float()
-    matrix = face_matrices(torch.from_numpy(row.landmarks)[None], size)
+def aligned_crop(
+    pixels: np.ndarray, landmarks: np.ndarray, size: int = 128, margin: int = MARGIN
+) -> np.ndarray:
+    """The canonical crop of a uint8 RGB photo with its surroundings.
+
+    Args:
+        pixels: ``(H, W, 3)``.
+        landmarks: ``(5, 2)``.
+        size: of the canonical crop.
+        margin: of the surroundings; the result is uint8 ``(size + 2 margin, same, 3)``.
+    """
+    photo = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    matrix = face_matrices(torch.from_numpy(landmarks)[None], size)
     matrix = matrix + torch.tensor([[0, 0, margin], [0, 0, margin]])
-    crop = crop_faces(pixels, matrix, size + 2 * margin)
+    crop = crop_faces(photo, matrix, size + 2 * margin)
     return crop[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A photograph as uint8 RGB ``(H, W, 3)``."""
+    with Image.open(path) as picture:
+        return np.array(picture.convert("RGB"))
 
 
 class _Crops(Dataset):
@@ -92,7 +106,8 @@ class _Crops(Dataset):
 
     def __getitem__(self, index: int) -> np.ndarray:
         torch.set_num_threads(1)
-        return aligned_crop(self.root, self.rows[index], self.size)
+        row = self.rows[index]
+        return aligned_crop(read_photo(self.root / row.path), row.landmarks, self.size)
 
 
 @dataclass

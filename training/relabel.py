@@ -15,12 +15,7 @@ import torch
 
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training.data import MARGIN, FaceSet, load_faces, to_unit
-from sargan_training.face_api import FaceApiExpression, read_weights
-
-# Pixels cut off each side of a canonical 128-px crop: closer to the detector boxes face-api was
-# trained on (it agrees with the hand labels on 57 %, 52 % and 49 % of a sample with as many of each
-# expression, with 8, 0 and -8 pixels).
-TRIM = 8
+from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ from sargan_training.sheet import sheet_of_edits
 BATCH = 16
 R1_EVERY, R1_WEIGHT = 16, 0.1
 SAME_WEIGHT = 4.0
-MASK_WEIGHT, MASK_VARIATION_WEIGHT, FLOW_WEIGHT = 6.0, 1.0, 4.0
+MASK_WEIGHT, MASK_VARIATION_WEIGHT, FLOW_WEIGHT = 6.0, 1.0, 8.0
 # The two rare expressions are asked for less often: there is little to learn them from.
 TARGET_ODDS = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.25, 0.25])
 # An edit that the reader believes this much (in nats from the target) has had enough: pushing it
@@ -49,7 +49,7 @@ OVERFIT_TARGET = 0.6
 CRITIC_UPDATES = 2
 # Moving is learnt first: a generator that may paint from the start paints black bars for brows,
 # which satisfy the reader within a hundred steps, and then never finds the flow.
-PAINT_FROM = 450
+PAINT_FROM = 300
 FLOW_HEAD_RATE = 5  # times the rate of the rest; it starts at zero
 
 

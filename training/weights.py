@@ -1,4 +1,4 @@
-"""Generators from the checkpoints of a run or from the package's own file format."""
+"""Generators from the checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from pathlib import Path
 
 import torch
 
-from sargan_plugin.generators import Generator
+from sargan_plugin.errors import SarganError
 from sargan_plugin.generators.sargan_flow import SARGANFlow
-from sargan_plugin.zoo import create_generator
 
 
-def load_generator(path: Path) -> Generator:
-    """A generator from a run's ``average_*.pt`` or a bundled ``.safetensors`` file."""
-    if path.suffix == ".safetensors":
-        return create_generator(path)
+def load_checkpoint(path: Path) -> SARGANFlow:
+    """The generator in a run's ``average_*.pt``.
+
+    Raises:
+        SarganError: when there is none.
+    """
     generator = SARGANFlow()
-    generator.load_state_dict(torch.load(path, weights_only=True))
+    try:
+        generator.load_state_dict(torch.load(path, weights_only=True))
+    except Exception as error:  # torch reports damaged files in many ways
+        reason = str(error).splitlines()[0]
+        raise SarganError(f"{path}: is no checkpoint of the generator: {reason}") from error
     return generator.eval()

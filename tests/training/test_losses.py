@@ -13,7 +13,6 @@ from sargan_training.augment import (
     whole_pixel_shift,
 )
 from sargan_training.discriminator import ExpressionReader, RealismCritic
-from sargan_training.evaluate import area_under_curve
 from sargan_training.losses import (
     flow_roughness,
     hinge_discriminator,
@@ -62,10 +61,6 @@ def test_total_variation_and_roughness_by_hand():
     ramp = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 4, 4)
     close(total_variation(ramp), 1.0)
     close(flow_roughness(2 * ramp.expand(1, 2, 4, 4)), 4.0)
-
-
-def test_area_under_curve_by_hand():
-    assert area_under_curve(torch.tensor([3.0, 2.0]), torch.tensor([1.0, 2.0])) == 0.875
 
 
 def test_jitter_without_amount_cuts_the_middle():
