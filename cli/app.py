@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sargan_cli import detect, doctor, edit, edit_dir, evaluate, models
+from sargan_cli import detect, doctor, edit, edit_dir, evaluate, models, train
 from sargan_cli.console import Report
 from sargan_cli.usage import UsageError
 from sargan_plugin.errors import FaceWarning, SarganError
@@ -35,6 +35,7 @@ app.command("edit")(edit.edit)
 app.command("edit-dir")(edit_dir.edit_dir)
 app.command("detect")(detect.detect)
 app.add_typer(models.app, name="models")
+app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 

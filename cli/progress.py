@@ -14,10 +14,11 @@ class Progress:
     Args:
         total: number of pictures.
         quiet: show nothing.
+        doing: what is done to them.
     """
 
-    def __init__(self, total: int, *, quiet: bool = False) -> None:
-        self.total, self.done, self.quiet = total, 0, quiet
+    def __init__(self, total: int, *, quiet: bool = False, doing: str = "editing") -> None:
+        self.total, self.done, self.quiet, self.doing = total, 0, quiet, doing
         self.begun = self.last_line = time.monotonic()
         self.bar = None
 
@@ -29,7 +30,7 @@ class Progress:
         from rich.progress import Progress as RichProgress
 
         self.bar = RichProgress(
-            TextColumn("editing"),
+            TextColumn(self.doing),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -39,16 +40,16 @@ class Progress:
             transient=True,
         )
         self.bar.start()
-        self.bar.add_task("editing", total=self.total, rate="")
+        self.bar.add_task(self.doing, total=self.total, rate="")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 
-    def advance(self) -> None:
-        """One picture more is done, or has failed."""
-        self.done += 1
+    def advance(self, count: int = 1) -> None:
+        """So many pictures more are done, or have failed."""
+        self.done += count
         now = time.monotonic()
         rate = self.done / max(now - self.begun, 1e-6)
         shown_rate = f"{rate:.1f} pictures/s"

@@ -18,7 +18,7 @@ from torch import nn
 from sargan_plugin import ExpressionEditor
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.zoo import create_generator
-from sargan_training.data import central, load_faces, to_unit
+from sargan_training.data import Crops, central, load_faces, to_unit
 from sargan_training.evaluation import appearance, identity
 from sargan_training.evaluation.intervals import Estimate, estimate
 from sargan_training.evaluation.judges import (
@@ -208,6 +208,6 @@ class Evaluation:
         )
 
     @torch.no_grad()
-    def _features(self, crops: torch.Tensor) -> torch.Tensor:
+    def _features(self, crops: torch.Tensor | Crops) -> torch.Tensor:
         judge = self.judges[BACKBONES[0]]
         return torch.cat([judge.features(to_unit(part)) for part in crops.split(64)])

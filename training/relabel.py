@@ -23,8 +23,8 @@ def opinions(network: torch.nn.Module, faces: FaceSet) -> torch.Tensor:
     """``(N, 7)`` probabilities, each photo read as it is and mirrored."""
     cut = MARGIN + TRIM
     result = []
-    for part in faces.crops[..., cut:-cut, cut:-cut].split(64):
-        images = to_unit(part)
+    for part in faces.crops.split(64):
+        images = to_unit(part[..., cut:-cut, cut:-cut])
         result.append(((network(images) + network(images.flip(-1))) / 2).softmax(dim=1))
     return torch.cat(result)
 

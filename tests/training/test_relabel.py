@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training import relabel
-from sargan_training.data import FaceSet, balanced_indices, load_faces
+from sargan_training.data import Crops, FaceSet, balanced_indices, load_faces
 from sargan_training.face_api import NAME, THEIR_EXPRESSIONS, FaceApiExpression, read_weights
 
 pytest_plugins = ["lfw_stage"]
@@ -98,7 +99,7 @@ def test_relabel_writes_what_training_reads(package, data, tmp_path, monkeypatch
     assert (own >= 0.45).all() and (own < 1).any()
 
     output.write_text("\n".join(output.read_text().splitlines()[:-1]))
-    with pytest.raises(SystemExit, match=r"opinions\.csv says nothing of person39"):
+    with pytest.raises(SarganError, match=r"opinions\.csv says nothing of person39"):
         load_faces(data, cache, second_opinion=output)
 
 
@@ -107,7 +108,7 @@ def test_drawing_is_balanced_over_soft_labels():
     shares = torch.zeros(100, 7)
     shares[:90, 0] = 1
     shares[90:, 0], shares[90:, 1] = 0.5, 0.5
-    faces = FaceSet(torch.zeros(100, 3, 1, 1), shares, ["a"] * 100, ["b"] * 100)
+    faces = FaceSet(Crops([np.zeros((100, 1, 1, 3), np.uint8)]), shares, ["a"] * 100, ["b"] * 100)
     assert faces.labels.max() == 0
     drawn = shares[balanced_indices(faces.shares, 4000)].mean(0)
     # 90 sure photos of weight 1/95, 10 of weight (1/95 + 1/5) / 2: half of the latter's mass.

@@ -19,10 +19,10 @@ def test_rows_are_read_and_cut_along_the_template(data, tmp_path):
     rows = read_rows(data)
     assert len(rows) == 40
     faces = load_faces(data, tmp_path / "crops.npy")
-    assert faces.crops.shape == (40, 3, 160, 160)
+    assert len(faces.crops) == 40
     photo = np.array(Image.open(data / faces.paths[3]))
     # The landmarks stand 40 px off the template's, so the crop with its margin of 16 is a cut.
-    difference = faces.crops[3].permute(1, 2, 0).numpy().astype(int) - photo[24:184, 24:184]
+    difference = faces.crops[[3]][0].permute(1, 2, 0).numpy().astype(int) - photo[24:184, 24:184]
     assert np.abs(difference).mean() < 2
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from sargan_plugin.expressions import EXPRESSIONS
-from sargan_training.data import MARGIN, FaceSet, central, to_unit
+from sargan_training.data import MARGIN, Crops, FaceSet, central, to_unit
 from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
 from sargan_training.pretrain import train_classifier
 
@@ -67,7 +67,7 @@ def trained_judge(name: str, train: FaceSet, folder: Path, minutes: float) -> Ba
 
 
 @torch.no_grad()
-def readings(judge: nn.Module, crops: torch.Tensor) -> torch.Tensor:
+def readings(judge: nn.Module, crops: torch.Tensor | Crops) -> torch.Tensor:
     """Probabilities ``(N, 7)`` that a judge gives to uint8 crops ``(N, 3, 160, 160)``."""
     return torch.cat([judge(to_unit(part)).softmax(dim=1) for part in crops.split(64)])
 
