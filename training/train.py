@@ -38,8 +38,8 @@ from sargan_training.sheet import sheet_of_edits
 BATCH = 16
 R1_EVERY, R1_WEIGHT = 16, 0.1
 SAME_WEIGHT = 4.0
-GAME_WEIGHT = 2.0
-MASK_WEIGHT, MASK_VARIATION_WEIGHT, FLOW_WEIGHT = 15.0, 1.0, 8.0
+GAME_WEIGHT = 1.0
+MASK_WEIGHT, MASK_VARIATION_WEIGHT, FLOW_WEIGHT = 8.0, 1.0, 6.0
 # The two rare expressions are asked for less often. There are too few photos to learn them from: a
 # reader that knows twenty frightened faces by heart has white blobs painted that look like them. So
 # they are to be read as what they share most movements with in the facial action coding system.
@@ -49,7 +49,7 @@ READ_AS[EXPRESSIONS.index("disgusted")] = condition_of("angry:0.65,sad:0.35")
 READ_AS[EXPRESSIONS.index("fearful")] = condition_of("surprised:0.55,sad:0.45")
 # An edit that the reader believes this much (in nats from the target) has had enough: pushing it
 # on is what paints teeth over angry mouths after the first thousand steps.
-READ_ENOUGH = 0.35
+READ_ENOUGH = 0.2
 MIXED_SHARE, WEAKENED_SHARE = 0.12, 0.25
 OVERFIT_TARGET = 0.6
 CRITIC_UPDATES = 2
