@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
 from sargan_plugin.zoo import checksum, create_generator
+from sargan_training.command import run_script
 from sargan_training.weights import load_checkpoint
 
 
@@ -46,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

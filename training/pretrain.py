@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from sargan_training.augment import expression_augmentation, jittered_crops
+from sargan_training.command import run_script
 from sargan_training.data import FaceSet, balanced_indices, central, load_faces, to_unit
 from sargan_training.discriminator import ExpressionReader
 
@@ -77,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

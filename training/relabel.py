@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from sargan_plugin.expressions import EXPRESSIONS
+from sargan_training.command import run_script
 from sargan_training.data import MARGIN, FaceSet, load_faces, to_unit
 from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
 
@@ -46,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

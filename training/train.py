@@ -23,6 +23,7 @@ from sargan_training.augment import (
     jittered_crops,
     realism_augmentation,
 )
+from sargan_training.command import run_script
 from sargan_training.data import FaceSet, balanced_indices, central, load_faces, to_unit
 from sargan_training.discriminator import ExpressionReader, RealismCritic
 from sargan_training.losses import (
@@ -253,4 +254,4 @@ def showcase(faces: FaceSet, count: int = 12) -> list[int]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

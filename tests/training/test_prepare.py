@@ -98,6 +98,8 @@ def test_prepare_then_load(photos, tmp_path, scrfd_path, capsys):
     assert "PNG" in reasons["sad/bob/4.png"] or "image" in reasons["sad/bob/4.png"]
 
     faces = load_faces(destination, tmp_path / "unused.npy")
+    with pytest.raises(SarganError, match="prepare with --size 192"):
+        load_faces(destination, tmp_path / "unused.npy", size=192)
     assert faces.paths == ["happy/ann/1.png", "sad/bob/2.png"]
     assert faces.people == ["ann", "bob"]
     assert [EXPRESSIONS[k] for k in faces.labels] == ["happy", "sad"]

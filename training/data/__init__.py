@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sargan_plugin.errors import SarganError
 from sargan_training.data.annotated import (
     LANDMARKS,
     FaceRow,
@@ -28,8 +29,16 @@ def load_faces(
         cache: where the crops of the latter are kept.
         size: of their canonical crop.
         second_opinion: a CSV of path and seven probabilities that softens the labels.
+
+    Raises:
+        SarganError: when the crops are of another size.
     """
     faces = load_shards(data) if is_prepared(data) else load_annotated(data, cache, size)
+    if faces.crops.side != size + 2 * MARGIN:
+        raise SarganError(
+            f"{data}: holds crops of {faces.crops.side} px with their surroundings, and "
+            f"{size + 2 * MARGIN} are needed; prepare with --size {size}."
+        )
     return faces if second_opinion is None else faces.softened_by(second_opinion)
 
 

@@ -29,6 +29,11 @@ class Crops:
     def __len__(self) -> int:
         return len(self._positions)
 
+    @property
+    def side(self) -> int:
+        """Side of a crop with its surroundings, in pixels."""
+        return self.files[0].shape[1]
+
     def __getitem__(self, index: torch.Tensor | Sequence[int] | slice) -> torch.Tensor:
         positions = self._positions[index]
         file = np.searchsorted(self._starts, positions, side="right") - 1
