@@ -19,7 +19,17 @@ from typing import Annotated, Any
 
 import typer
 
-from sargan_cli import detect, doctor, edit, edit_dir, edit_video, models, tracks
+from sargan_cli import (
+    detect,
+    doctor,
+    edit,
+    edit_dir,
+    edit_video,
+    evaluate,
+    models,
+    tracks,
+    train,
+)
 from sargan_cli.console import Report
 from sargan_cli.usage import UsageError
 from sargan_plugin.errors import FaceWarning, SarganError
@@ -37,6 +47,8 @@ app.command("edit-video")(edit_video.edit_video)
 app.command("tracks")(tracks.tracks)
 app.command("detect")(detect.detect)
 app.add_typer(models.app, name="models")
+app.add_typer(train.app, name="train")
+app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 
 

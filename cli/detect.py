@@ -38,9 +38,10 @@ def detect(
 
     They are counted from left to right; --faces of edit takes these numbers.
     """
-    from sargan_cli.drawing import as_image, check_drawing, draw_faces, in_8_bits, write_drawing
+    from sargan_cli.drawing import as_image, check_drawing, draw_faces, write_drawing
     from sargan_plugin import FaceDetector
     from sargan_plugin.images import load_picture, printable_name
+    from sargan_plugin.strips import rounded_to_8_bits
 
     if source.is_dir():
         raise UsageError(f"{printable_name(source)}: is a folder; give one picture.")
@@ -51,7 +52,7 @@ def detect(
             raise UsageError(f"{printable_name(draw)}: is the original, and stays as it is.")
     picture = load_picture(source)
     finder = FaceDetector(detector, device=device, any_rotation=any_rotation)
-    faces = finder.detect(in_8_bits(picture.pixels))
+    faces = finder.detect(rounded_to_8_bits(picture.pixels))
     output = Output(quiet)
     if faces:
         output.show(_table(faces))

@@ -11,18 +11,14 @@ from PIL import Image, ImageDraw, ImageFont
 from sargan_plugin.errors import SarganError
 from sargan_plugin.faces import Face
 from sargan_plugin.images import EXTENSIONS, printable_name, replacing
+from sargan_plugin.strips import rounded_to_8_bits
 
 BOX, POINT, LABEL = "#00e5ff", "#ff3d7f", "#001b2e"
 
 
-def in_8_bits(pixels: np.ndarray) -> np.ndarray:
-    """Pixels of a picture as uint8."""
-    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-
-
 def as_image(pixels: np.ndarray, step: int = 1) -> Image.Image:
     """Pixels of a picture, or every ``step``-th of them, as 8-bit RGB."""
-    small = np.ascontiguousarray(in_8_bits(pixels[::step, ::step]))
+    small = np.ascontiguousarray(rounded_to_8_bits(pixels[::step, ::step]))
     return Image.fromarray(small).convert("RGB")
 
 

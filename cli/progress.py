@@ -17,10 +17,19 @@ class Progress:
         total: number of pictures or frames; None as long as it is not known.
         quiet: show nothing.
         things: what is counted.
+        doing: what is done to them.
     """
 
-    def __init__(self, total: int | None, *, quiet: bool = False, things: str = "pictures") -> None:
-        self.total, self.done, self.quiet, self.things = total, 0, quiet, things
+    def __init__(
+        self,
+        total: int | None,
+        *,
+        quiet: bool = False,
+        things: str = "pictures",
+        doing: str = "editing",
+    ) -> None:
+        self.total, self.done, self.quiet = total, 0, quiet
+        self.things, self.doing = things, doing
         self.begun = self.last_line = time.monotonic()
         self.recent: deque[tuple[float, int]] = deque([(self.begun, 0)])
         self.bar = None
@@ -33,7 +42,7 @@ class Progress:
         from rich.progress import Progress as RichProgress
 
         self.bar = RichProgress(
-            TextColumn("editing"),
+            TextColumn(self.doing),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -43,16 +52,16 @@ class Progress:
             transient=True,
         )
         self.bar.start()
-        self.bar.add_task("editing", total=self.total, rate="")
+        self.bar.add_task(self.doing, total=self.total, rate="")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 
-    def advance(self) -> None:
-        """One picture more is done, or has failed."""
-        self.done += 1
+    def advance(self, count: int = 1) -> None:
+        """So many pictures more are done, or have failed."""
+        self.done += count
         now = time.monotonic()
         rate = self.done / max(now - self.begun, 1e-6)
         shown_rate = f"{rate:.1f} {self.things}/s, now {self._rate_now(now):.1f}"

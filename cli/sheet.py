@@ -78,11 +78,11 @@ def _row(tasks: list[Task]) -> list[tuple[str, Image.Image]]:
 
 def _reduced(path: Path, like: np.ndarray) -> np.ndarray:
     """Every so many pixels of a picture: enough for a sheet, and a small part of the memory."""
-    from sargan_cli.drawing import in_8_bits
     from sargan_plugin.images import load_picture
+    from sargan_plugin.strips import rounded_to_8_bits
 
     step = max(1, min(like.shape[:2]) // LARGEST)
-    return in_8_bits(load_picture(path).pixels[::step, ::step]).copy()
+    return rounded_to_8_bits(load_picture(path).pixels[::step, ::step]).copy()
 
 
 def _changed_part(before: np.ndarray, afters: list[np.ndarray]) -> tuple[slice, slice]:

@@ -144,5 +144,4 @@ def detector_view(photo: torch.Tensor) -> np.ndarray:
     photo = photo.detach().cpu()
     if photo.dtype.is_floating_point:
         photo = from_unit(photo.clamp(0, 1).nan_to_num(), torch.uint8)
-    pixels = photo.permute(1, 2, 0).numpy()
-    return rounded_to_8_bits(pixels) if pixels.dtype == np.uint16 else pixels
+    return rounded_to_8_bits(photo.permute(1, 2, 0).numpy())

@@ -6,12 +6,11 @@ combination, so its rows sum to one.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sargan_plugin.errors import SarganError
+from sargan_plugin.errors import SarganError, closest_match_hint
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +47,7 @@ def canonical_name(name: str) -> str:
     word = ALIASES.get(word, word)
     if word in EXPRESSIONS:
         return word
-    close = difflib.get_close_matches(word, [*EXPRESSIONS, *ALIASES], n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = closest_match_hint(word, [*EXPRESSIONS, *ALIASES])
     raise UnknownExpressionError(
         f"Unknown expression {name.strip()!r}; known are {', '.join(EXPRESSIONS)}.{hint}"
     )

@@ -59,9 +59,7 @@ def write_picture(
 def _thumbnail(pixels: np.ndarray) -> bytes:
     """A JPEG of at most 160 x 120 pixels, the size EXIF prescribes."""
     step = max(1, max(pixels.shape[:2]) // 640)
-    small = pixels[::step, ::step]
-    if small.dtype == np.uint16:
-        small = rounded_to_8_bits(small)
+    small = rounded_to_8_bits(pixels[::step, ::step])
     image = Image.fromarray(np.ascontiguousarray(small))
     image.thumbnail((160, 120))
     buffer = io.BytesIO()

@@ -22,7 +22,9 @@ def equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
 
 
 def rounded_to_8_bits(samples: np.ndarray) -> np.ndarray:
-    """``uint16`` samples as the nearest ``uint8``."""
+    """``uint16`` samples as the nearest ``uint8``; ``uint8`` samples as they are, not copied."""
+    if samples.dtype == np.uint8:
+        return samples
     # a table, because 32-bit copies of a large picture would be needed to calculate
     table = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     rounded = np.empty(samples.shape, np.uint8)

@@ -7,7 +7,6 @@ loaded. Entries with a ``url`` are fetched once into a cache folder.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import shutil
@@ -25,7 +24,7 @@ import timm
 import torch
 from safetensors import SafetensorError, safe_open
 
-from sargan_plugin.errors import SarganError
+from sargan_plugin.errors import SarganError, closest_match_hint
 from sargan_plugin.generators import Generator
 
 if sys.version_info >= (3, 11):
@@ -110,10 +109,8 @@ class Manifest:
         for weights in self.weights.values():
             if weights.architecture == name:
                 return weights
-        known = [*self.weights]
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise SarganError(f"No weights named {name!r}; known are {', '.join(known)}.{hint}")
+        known, hint = ", ".join(self.weights), closest_match_hint(name, self.weights)
+        raise SarganError(f"No weights named {name!r}; known are {known}.{hint}")
 
     def path_of(self, weights: Weights) -> Path:
         """The verified local file of an entry, fetched into the cache when it has to be.
@@ -250,8 +247,7 @@ def create_generator(
 def _known_architecture(name: str) -> str:
     known = generator_names()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = closest_match_hint(name, known)
         raise SarganError(f"No generator named {name!r}; known are {', '.join(known)}.{hint}")
     return name
 

@@ -30,6 +30,7 @@ from PIL import Image
 from sargan_plugin import ExpressionEditor, Face
 from sargan_plugin.faces import select_faces
 from sargan_plugin.images import is_picture_path, load_picture, save_picture
+from sargan_training.command import run_script
 
 SAME_PLACE = 0.25  # of the box's width, between the centres of two boxes
 
@@ -130,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
-from sargan_plugin.zoo import checksum
-from sargan_training.weights import load_generator
+from sargan_plugin.zoo import checksum, create_generator
+from sargan_training.command import run_script
+from sargan_training.weights import load_checkpoint
 
 
 def largest_error(first: Generator, second: Generator, size: int = 128) -> float:
@@ -36,14 +37,14 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("name", help="architecture.tag")
     arguments = parser.parse_args()
-    generator = load_generator(arguments.checkpoint)
+    generator = load_checkpoint(arguments.checkpoint)
     state = {key: value.half() for key, value in generator.state_dict().items()}
     path = Path(str(files("sargan_weights"))) / f"{arguments.name}.safetensors"
     save_file(state, path, metadata={"architecture": arguments.name.partition(".")[0]})
-    error = largest_error(generator, load_generator(path))
+    error = largest_error(generator, create_generator(path))
     print(f'file = "{path.name}"\nsha256 = "{checksum(path)}"')
     print(f"# {path.stat().st_size / 1e6:.1f} MB; rounding changes {error:.2f} grey levels at most")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from sargan_plugin import EXPRESSIONS, ExpressionEditor, Face
+from sargan_training.command import run_script
 from sargan_training.data import is_held_out, read_rows
 
 CELL = 150
@@ -75,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

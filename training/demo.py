@@ -12,6 +12,8 @@ import shutil
 from importlib.resources import files
 from pathlib import Path
 
+from sargan_training.command import run_script
+
 PHOTOS = {
     "astronaut.png": ("skimage", "data/astronaut.png"),
     "group.jpg": ("insightface", "data/images/t1.jpg"),
@@ -35,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -1,167 +1,213 @@
-"""How good are the edits, on people that no model was trained on?
+"""How good are the edits of several models, on people that none was trained on? One run for all.
 
-    python -m sargan_training.evaluate --data DATA --run runs/flow --weights FILE...
-
-Prints, for every weights file in one run: the share of edits that an unseen classifier reads as
-the target (with the real photos' share as the ceiling), the mean flow and mask, and how well a
-fresh network tells edits from photos (area under the curve; 0.5 is what we want).
+``sargan-cli evaluate`` prints what is measured here. Every photo is edited as a user's would be,
+by :class:`ExpressionEditor` at its own resolution, with the data set's landmarks.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import timm
 import torch
-import torch.nn.functional as F
+from torch import nn
 
+from sargan_plugin import ExpressionEditor
 from sargan_plugin.expressions import EXPRESSIONS
-from sargan_plugin.generators.edit import Generator
-from sargan_training.data import FaceSet, central, load_faces, to_unit
-from sargan_training.discriminator import ExpressionReader
-from sargan_training.pretrain import class_accuracy, train_classifier
-from sargan_training.sheet import edited_crops
-from sargan_training.weights import load_generator
+from sargan_plugin.zoo import create_generator
+from sargan_training.data import Crops, central, load_faces, to_unit
+from sargan_training.evaluation import appearance, identity
+from sargan_training.evaluation.intervals import Estimate, estimate
+from sargan_training.evaluation.judges import (
+    BACKBONES,
+    FaceApiJudge,
+    compressed,
+    halved,
+    readings,
+    trained_judge,
+)
+from sargan_training.evaluation.realism import kernel_distance, two_sample_test
+from sargan_training.evaluation.subjects import Subjects, edit_subjects, held_out_subjects
+from sargan_training.weights import load_checkpoint
 
 FREQUENT = 5  # the first five expressions have enough photos to be judged by
 
 
-def expression_reader(train: FaceSet, saved: Path, minutes: float = 8) -> torch.nn.Module:
-    """A classifier that no generator was trained with: another width, another start."""
-    torch.manual_seed(5)
-    network = ExpressionReader(channels=32)
-    if saved.exists():
-        network.load_state_dict(torch.load(saved, weights_only=True))
-    else:
-        train_classifier(network, train, minutes)
-        torch.save(network.state_dict(), saved)
-    return network.eval()
+@dataclass(frozen=True)
+class Setting:
+    """What to evaluate with.
 
-
-@torch.no_grad()
-def recognised(reader: torch.nn.Module, edits: torch.Tensor, target: int) -> float:
-    """Share of edits read as the target."""
-    with torch.autocast("cpu", torch.bfloat16):
-        read = torch.cat([reader(part).argmax(1) for part in edits.split(64)])
-    return (read == target).float().mean().item()
-
-
-def area_under_curve(positive: torch.Tensor, negative: torch.Tensor) -> float:
-    """Chance that a positive scores above a negative, ties counting half."""
-    difference = positive[:, None] - negative[None]
-    return ((difference > 0).float() + 0.5 * (difference == 0).float()).mean().item()
-
-
-def two_sample_test(
-    photos: torch.Tensor, edits: torch.Tensor, people: list[str], steps: int = 300
-) -> float:
-    """Area under the curve of a fresh network that tells edits from photos.
-
-    Args:
-        photos: ``(N, 3, S, S)`` in [-1, 1], row i of ``people[i]``.
-        edits: the edited photos, in the same order.
-        people: half of them are trained on, the others scored.
+    Attributes:
+        data: the data set.
+        run: folder for what is made once: aligned crops and judges.
+        photos: how many to edit towards each expression.
+        half: ``"choose"`` to pick a checkpoint by, ``"report"`` for figures to be told.
+        judge_minutes: training time of each judge that ``run`` does not hold yet.
+        realism_minutes: training time of the network that tells edits from photos; 0 for none.
+        identity: whether to compare face descriptors (slow).
+        face_api: the npm package of face-api, for a third judge.
+        second_opinion: labels' CSV written by ``relabel.py``, for training the judges.
     """
-    torch.manual_seed(1)
-    names = sorted(set(people))
-    seen = set(names[::2])
-    inside = torch.tensor([person in seen for person in people])
-    network = timm.create_model("resnet10t", num_classes=1)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
-    train_photos, train_edits = photos[inside], edits[inside]
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * (1 - step / steps)
-        images = torch.cat(
-            [part[torch.randint(len(part), (16,))] for part in (train_photos, train_edits)]
+
+    data: Path
+    run: Path
+    photos: int = 200
+    half: str = "report"
+    judge_minutes: float = 8
+    realism_minutes: float = 3
+    identity: bool = True
+    face_api: Path | None = None
+    second_opinion: Path | None = None
+
+
+@dataclass
+class Figures:
+    """What was measured of one model; every list has an entry for each expression."""
+
+    model: str
+    ecs: dict[str, list[Estimate]] = field(default_factory=dict)
+    confusion: dict[str, list[list[float]]] = field(default_factory=dict)
+    kid: list[float] = field(default_factory=list)
+    colour: list[float] = field(default_factory=list)
+    sharpness: list[float] = field(default_factory=list)
+    clipped: list[float] = field(default_factory=list)
+    similarity: list[Estimate] = field(default_factory=list)
+    verified: list[Estimate] = field(default_factory=list)
+    skin_tones: dict[str, dict[str, Any]] = field(default_factory=dict)
+    two_sample_auc: float | None = None
+
+    def mean_ecs(self, way: str) -> float:
+        """Mean over the five frequent expressions."""
+        return float(np.mean([each.mean for each in self.ecs[way][:FREQUENT]]))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Evaluation:
+    """Judges and subjects, made once, and then any number of models.
+
+    Raises:
+        SarganError: when dlib is wanted and missing.
+    """
+
+    def __init__(self, setting: Setting, say: Callable[[str], None] = print) -> None:
+        self.setting, self.say = setting, say
+        self.subjects = held_out_subjects(setting.data, setting.half, setting.photos)
+        faces = load_faces(
+            setting.data, setting.run / "crops_128.npy", second_opinion=setting.second_opinion
         )
-        if step % 2:
-            images = images.flip(-1)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network(images)[:, 0].float()
-        target = torch.cat([torch.zeros(16), torch.ones(16)])
-        loss = F.binary_cross_entropy_with_logits(logits, target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    network.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        scores = [
-            torch.cat([network(part)[:, 0].float() for part in images[~inside].split(64)])
-            for images in (edits, photos)
-        ]
-    return area_under_curve(*scores)
+        train, held_out = faces.split()
+        self.judges: dict[str, nn.Module] = {}
+        for name in BACKBONES:
+            say(f"judge {name}")
+            self.judges[name] = trained_judge(name, train, setting.run, setting.judge_minutes)
+        if setting.face_api is not None:
+            self.judges["face-api"] = FaceApiJudge(setting.face_api).eval()
+        self.real = held_out
+        self.real_features = self._features(held_out.crops)
+        self.descriptors = identity.descriptors(self.subjects.crops) if setting.identity else None
+        self.tones = appearance.skin_tones(self.subjects.crops)
 
+    def ceiling(self) -> dict[str, list[float]]:
+        """What each judge makes of real photos: the share read as labelled, per expression."""
+        labels, result = self.real.labels, {}
+        for name, judge in self.judges.items():
+            right = (readings(judge, self.real.crops).argmax(dim=1) == labels).float()
+            result[name] = [right[labels == k].mean().item() for k in range(len(EXPRESSIONS))]
+        return result
 
-def few_of_each_person(people: list[str], photos: int, most: int = 3) -> np.ndarray:
-    """Choose photos at random, at most three of one person: some are in hundreds."""
-    chosen, count = np.zeros(len(people), dtype=bool), Counter()
-    for index in torch.randperm(len(people)).tolist():
-        if count[people[index]] < most and chosen.sum() < photos:
-            chosen[index] = True
-            count[people[index]] += 1
-    return chosen
+    def measure(self, model: str) -> tuple[Figures, list[torch.Tensor]]:
+        """The figures of one model, and the edited crops of each expression.
 
+        Args:
+            model: a name in the manifest, a ``.safetensors`` file, or a run's ``.pt``.
+        """
+        is_checkpoint = model.endswith(".pt")
+        generator = load_checkpoint(Path(model)) if is_checkpoint else create_generator(model)
+        editor = ExpressionEditor(model=generator)
+        figures = Figures(model)
+        edits = []
+        by_tone: dict[str, list[np.ndarray]] = {tone: [] for tone in appearance.SKIN_TONES}
+        for target, expression in enumerate(EXPRESSIONS):
+            self.say(f"{model}: {expression}")
+            edited = edit_subjects(editor, self.subjects, target)
+            edits.append(edited.crops)
+            figures.clipped.append(float(edited.clipped.mean()))
+            read = self._judge(figures, edited.crops, target)
+            self._look(figures, edited.crops, target)
+            if target < FREQUENT:
+                for tone in by_tone:
+                    by_tone[tone].append(read[np.array(self.tones) == tone])
+        figures.skin_tones = {
+            tone: {"photos": self.tones.count(tone), "ecs": float(np.concatenate(hits).mean())}
+            for tone, hits in by_tone.items()
+            if tone in self.tones
+        }
+        self._judge_grey(figures, editor)
+        if self.setting.realism_minutes:
+            self.say(f"{model}: telling edits from photos")
+            figures.two_sample_auc = self._two_sample(edits)
+        return figures, edits
 
-def report(
-    generator: Generator, faces: FaceSet, reader: torch.nn.Module, two_sample: bool
-) -> dict[str, float]:
-    """The figures of one generator on held-out people."""
-    photos = to_unit(central(faces.crops))
-    figures: dict[str, float] = {}
-    mixed = photos.clone()
-    for target in range(len(EXPRESSIONS)):
-        other = faces.labels != target
-        edits = edited_crops(generator, photos[other], target)
-        figures[EXPRESSIONS[target]] = recognised(reader, edits, target)
-        turn = torch.arange(len(photos)) % FREQUENT == target
-        mixed[other & turn] = edits[turn[other]]
-    figures["mean of 5"] = sum(figures[name] for name in EXPRESSIONS[:FREQUENT]) / FREQUENT
-    with torch.no_grad():
-        edit = generator.edit(photos[:64], torch.eye(len(EXPRESSIONS))[torch.arange(64) % FREQUENT])
-    figures |= {"flow px": edit.flow.abs().mean().item(), "mask": edit.replace.mean().item()}
-    changed = (mixed != photos).flatten(1).any(1)
-    if two_sample:
-        people = [p for p, kept in zip(faces.people, changed.tolist(), strict=True) if kept]
-        figures["AUC"] = two_sample_test(photos[changed], mixed[changed], people)
-    return figures
+    def _judge(self, figures: Figures, crops: torch.Tensor, target: int) -> np.ndarray:
+        """Expression scores as they are, after JPEG and at half size; the mean hit a photo."""
+        asked = (self.subjects.labels != target).numpy()
+        people = np.array(self.subjects.people)[asked]
+        ways = {"": crops, " JPEG 75": compressed(crops), " half size": halved(crops)}
+        hits = []
+        for name, judge in self.judges.items():
+            for way, shown in ways.items():
+                read = readings(judge, shown).argmax(dim=1).numpy()
+                figures.ecs.setdefault(name + way, []).append(
+                    estimate(read[asked] == target, people)
+                )
+                if not way:
+                    hits.append(read == target)
+                    share = np.bincount(read[asked], minlength=len(EXPRESSIONS)) / asked.sum()
+                    figures.confusion.setdefault(name, []).append(share.tolist())
+        return np.mean(hits, axis=0)
 
+    def _look(self, figures: Figures, crops: torch.Tensor, target: int) -> None:
+        before, people = self.subjects.crops, self.subjects.people
+        figures.colour.append(appearance.colour_difference(before, crops).mean().item())
+        figures.sharpness.append(appearance.mouth_sharpness(before, crops).median().item())
+        shown = self.real_features[self.real.labels == target]
+        figures.kid.append(
+            kernel_distance(self._features(crops), shown) if len(shown) > 1 else float("nan")
+        )
+        if self.descriptors is not None:
+            similarity, same = identity.compare(self.descriptors, identity.descriptors(crops))
+            figures.similarity.append(estimate(similarity, people))
+            figures.verified.append(estimate(same, people))
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, nargs="*", default=[])
-    parser.add_argument("--photos", type=int, default=400)
-    parser.add_argument("--no-two-sample", action="store_true")
-    parser.add_argument(
-        "--half",
-        choices=("choose", "report"),
-        default="report",
-        help="the half of the held-out people to choose a checkpoint by, or the one to report",
-    )
-    arguments = parser.parse_args()
-    torch.manual_seed(0)
-    train, held_out = load_faces(arguments.data, arguments.run.parent / "crops_128.npy").split()
-    reader = expression_reader(train, arguments.run.parent / "reader.pt")
-    ceiling = class_accuracy(reader, held_out)
-    print("real photos  " + line_of(dict(zip(EXPRESSIONS, ceiling, strict=True))))
-    names = sorted(set(held_out.people))
-    half = set(names[arguments.half == "report" :: 2])
-    held_out = held_out.subset(np.array([person in half for person in held_out.people]))
-    faces = held_out.subset(few_of_each_person(held_out.people, arguments.photos))
-    for weights in arguments.weights:
-        generator = load_generator(weights)
-        figures = report(generator, faces, reader, not arguments.no_two_sample)
-        print(f"{weights.name}  {line_of(figures)}", flush=True)
+    def _judge_grey(self, figures: Figures, editor: ExpressionEditor) -> None:
+        """An expression score out of distribution: the same photos without colour."""
+        grey: Subjects = self.subjects.grey()
+        for target in range(FREQUENT):
+            crops = edit_subjects(editor, grey, target).crops
+            asked = (grey.labels != target).numpy()
+            people = np.array(grey.people)[asked]
+            for name, judge in self.judges.items():
+                hit = (readings(judge, crops).argmax(dim=1) == target).numpy()[asked]
+                figures.ecs.setdefault(f"{name} grey photos", []).append(estimate(hit, people))
 
+    def _two_sample(self, edits: list[torch.Tensor]) -> float:
+        """Each photo is edited towards one of the frequent expressions it does not show."""
+        labels = self.subjects.labels
+        turn = torch.arange(len(labels)) % FREQUENT
+        turn = torch.where(turn == labels, (turn + 1) % FREQUENT, turn)
+        mixed = torch.stack([edits[target][i] for i, target in enumerate(turn.tolist())])
+        photos = to_unit(central(self.subjects.crops))
+        people = self.subjects.people
+        return two_sample_test(
+            photos, to_unit(central(mixed)), people, self.setting.realism_minutes
+        )
 
-def line_of(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.2f}" for name, value in figures.items())
-
-
-if __name__ == "__main__":
-    main()
+    @torch.no_grad()
+    def _features(self, crops: torch.Tensor | Crops) -> torch.Tensor:
+        judge = self.judges[BACKBONES[0]]
+        return torch.cat([judge.features(to_unit(part)) for part in crops.split(64)])

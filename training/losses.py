@@ -27,10 +27,19 @@ def r1_penalty(critic: RealismCritic, real: torch.Tensor) -> torch.Tensor:
     return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
 
 
-def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor):
-    """Cross-entropy against ``(B, K)`` distributions, weighted a row, divided by the weights."""
-    each = -(target * F.log_softmax(logits.float(), dim=1)).sum(dim=1)
-    return (each * weight).sum() / weight.sum().clamp(min=1)
+def reading_loss(
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, enough: float
+) -> torch.Tensor:
+    """max(0, KL(target || softmax(logits)) - enough), weighted a row, divided by the weights.
+
+    Args:
+        logits: ``(B, K)``.
+        target: ``(B, K)`` distributions.
+        weight: ``(B,)``.
+        enough: nats below which a row adds nothing.
+    """
+    divergence = F.kl_div(F.log_softmax(logits.float(), dim=1), target, reduction="none").sum(dim=1)
+    return (F.relu(divergence - enough) * weight).sum() / weight.sum().clamp(min=1)
 
 
 def total_variation(image: torch.Tensor) -> torch.Tensor:

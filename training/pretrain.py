@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from sargan_training.augment import expression_augmentation, jittered_crops
+from sargan_training.command import run_script
 from sargan_training.data import FaceSet, balanced_indices, central, load_faces, to_unit
 from sargan_training.discriminator import ExpressionReader
 
@@ -38,14 +39,14 @@ def train_classifier(network, faces: FaceSet, minutes: float, batch: int = 32) -
     while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 3e-4 * min(1, 4 * (1 - spent))
-        index = balanced_indices(faces.labels, batch)
+        index = balanced_indices(faces.shares, batch)
         images = jittered_crops(
             to_unit(faces.crops[index]), 128, scale=0.08, rotation=0.08, shift=4
         )
         images = expression_augmentation(images)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(images)
-        loss = F.cross_entropy(logits.float(), faces.labels[index], label_smoothing=0.1)
+        loss = F.cross_entropy(logits.float(), faces.shares[index], label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -58,10 +59,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--second-opinion", type=Path, help="a CSV written by relabel.py")
     parser.add_argument("--minutes", type=float, default=6)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    train, held_out = load_faces(arguments.data, arguments.run.parent / "crops_128.npy").split()
+    train, held_out = load_faces(
+        arguments.data,
+        arguments.run.parent / "crops_128.npy",
+        second_opinion=arguments.second_opinion,
+    ).split()
     network = ExpressionReader()
     if (arguments.run / "pretrained.pt").exists():
         network.load_state_dict(torch.load(arguments.run / "pretrained.pt", weights_only=True))
@@ -72,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

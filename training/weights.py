@@ -1,21 +1,25 @@
-"""Checkpoints of a run: loading them, and bundling one as the package's weights."""
+"""Generators from the checkpoints of a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
+from sargan_plugin.errors import SarganError
 from sargan_plugin.generators.sargan_flow import SARGANFlow
 
 
-def load_generator(path: Path) -> SARGANFlow:
-    """A generator from a run's ``average_*.pt`` or a bundled ``.safetensors`` file."""
+def load_checkpoint(path: Path) -> SARGANFlow:
+    """The generator in a run's ``average_*.pt``.
+
+    Raises:
+        SarganError: when there is none.
+    """
     generator = SARGANFlow()
-    if path.suffix == ".safetensors":
-        state = load_file(path)
-    else:
-        state = torch.load(path, weights_only=True)
-    generator.load_state_dict({name: value.float() for name, value in state.items()})
+    try:
+        generator.load_state_dict(torch.load(path, weights_only=True))
+    except Exception as error:  # torch reports damaged files in many ways
+        reason = str(error).splitlines()[0]
+        raise SarganError(f"{path}: is no checkpoint of the generator: {reason}") from error
     return generator.eval()

@@ -153,7 +153,8 @@ def test_ctrl_c_leaves_a_partial_file_that_can_be_played(here, weights):
     begun = time.monotonic()
     # Large frames, so that some have left FFmpeg's buffers soon.
     while not any(path.stat().st_size > 40_000 for path in here.glob(".sargan-*")):
-        assert process.poll() is None and time.monotonic() - begun < 120
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() - begun < 120
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

@@ -1,0 +1,159 @@
+"""``sargan-cli evaluate``: how good models are, on people that none was trained on."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sargan_cli import options
+from sargan_cli.console import Output, Report
+from sargan_plugin.errors import SarganError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sargan_training.evaluate import Figures
+
+
+class Half(str, Enum):
+    """The half of the held-out people to judge on."""
+
+    choose = "choose"
+    report = "report"
+
+
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Names from 'models list', .safetensors files, or a run's average_*.pt.",
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="LFW's layout with expressions.csv and faces.csv beside it."
+        ),
+    ],
+    run: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Where judges and crops are kept for the next time."),
+    ] = Path("runs/evaluation"),
+    photos: Annotated[
+        int, typer.Option(min=8, help="To edit towards each of the seven expressions.")
+    ] = 200,
+    half: Annotated[
+        Half,
+        typer.Option(help="Held-out people to choose a checkpoint by, or to report figures of."),
+    ] = Half.report,
+    judge_minutes: Annotated[
+        float, typer.Option(min=0.001, help="Training time of each judge, the first time.")
+    ] = 8,
+    realism_minutes: Annotated[
+        float, typer.Option(min=0, help="To train a network that tells edits from photos; 0: none.")
+    ] = 3,
+    identity: Annotated[
+        bool, typer.Option(help="Whether to compare face descriptors (extra 'eval'; slow).")
+    ] = True,
+    face_api: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="npm package of face-api, for a third judge."),
+    ] = None,
+    second_opinion: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Labels written by sargan_training.relabel, for judges."),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="PNG", help="Write the best, median and worst edits of each model."),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> Report:
+    """Measure how good the edits of models are, all in one run."""
+    output = Output(quiet)
+    if not (data / "expressions.csv").is_file():
+        raise SarganError(f"{data}: holds no expressions.csv.")
+    from sargan_training.evaluate import Evaluation, Setting
+    from sargan_training.evaluation.sheet import write_extremes
+
+    evaluation = Evaluation(
+        Setting(
+            data,
+            run,
+            photos=photos,
+            half=half.value,
+            judge_minutes=judge_minutes,
+            realism_minutes=realism_minutes,
+            identity=identity,
+            face_api=face_api,
+            second_opinion=second_opinion,
+        ),
+        say=output.say,
+    )
+    ceiling = evaluation.ceiling()
+    output.show(_share_table("real photos, read as labelled", ceiling))
+    measured = []
+    for model in models:
+        figures, edits = evaluation.measure(model)
+        measured.append(figures)
+        for table in _tables(figures):
+            output.show(table)
+        if sheet is not None:
+            path = (
+                sheet if len(models) == 1 else sheet.with_stem(f"{sheet.stem}_{Path(model).stem}")
+            )
+            write_extremes(path, evaluation.subjects, edits, evaluation.judges)
+            output.say(f"{path}: best, median and worst edits")
+    data_out: dict[str, Any] = {
+        "people": len(set(evaluation.subjects.people)),
+        "photos": len(evaluation.subjects.rows),
+        "half": half.value,
+        "real": ceiling,
+        "models": [figures.to_json() for figures in measured],
+    }
+    return Report(data_out)
+
+
+def _share_table(title: str, rows: dict[str, list[Any]]) -> Table:
+    from rich.table import Table
+
+    from sargan_plugin.expressions import EXPRESSIONS
+
+    table = Table("", *EXPRESSIONS, title=title, title_justify="left")
+    for name, values in rows.items():
+        cells = [f"{v:.2f}" if isinstance(v, float) else str(v) for v in values]
+        table.add_row(name, *cells, *[""] * (len(EXPRESSIONS) - len(cells)))
+    return table
+
+
+def _tables(figures: Figures) -> list[Table]:
+    """One table of shares with their intervals, one of the other figures."""
+    ecs = {f"{way} (mean of 5: {figures.mean_ecs(way):.2f})": v for way, v in figures.ecs.items()}
+    other: dict[str, list[Any]] = {}
+    if figures.verified:
+        other["same person (FVS)"] = figures.verified
+        other["similarity (FSS)"] = figures.similarity
+    other |= {
+        "KID": [f"{value:.4f}" for value in figures.kid],
+        "skin colour, CIEDE2000": figures.colour,
+        "mouth's sharpness, 1 as before": figures.sharpness,
+        "share of clipped pixels": [f"{value:.4f}" for value in figures.clipped],
+    }
+    tables = [
+        _share_table(f"{figures.model}: read as the target (ECS), 95 % intervals", ecs),
+        _share_table(f"{figures.model}: everything else", other),
+    ]
+    if figures.two_sample_auc is not None:
+        tables[1].caption = f"told from photos: AUC {figures.two_sample_auc:.2f}"
+    tones = ", ".join(
+        f"{tone} {values['ecs']:.2f} ({values['photos']} photos)"
+        for tone, values in figures.skin_tones.items()
+    )
+    tables[0].caption = f"by skin tone: {tones}"
+    return tables

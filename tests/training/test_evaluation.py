@@ -1,0 +1,130 @@
+"""The measures against hand-computed values, and the whole evaluation for a moment."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sargan_cli.app import main
+from sargan_training.data import load_faces
+from sargan_training.evaluation import appearance, identity
+from sargan_training.evaluation.intervals import estimate
+from sargan_training.evaluation.judges import compressed, halved
+from sargan_training.evaluation.realism import (
+    area_under_curve,
+    kernel_distance,
+    two_sample_test,
+)
+from sargan_training.evaluation.subjects import held_out_subjects
+
+pytest_plugins = ["lfw_stage"]
+
+
+def test_area_under_curve_by_hand():
+    assert area_under_curve(torch.tensor([3.0, 2.0]), torch.tensor([1.0, 2.0])) == 0.875
+
+
+def test_kernel_distance_by_hand():
+    a, b = torch.tensor([[1.0], [1.0]]), torch.tensor([[0.0], [0.0]])
+    # Kernels: within a (1 + 1)^3, within b 1, between 1.
+    assert kernel_distance(a, b) == pytest.approx(8 + 1 - 2)
+    same = torch.randn(2000, 4, generator=torch.manual_seed(0))
+    assert abs(kernel_distance(same[:1000], same[1000:])) < 0.05
+
+
+def test_two_sample_test_sees_a_plain_difference_and_none_where_there_is_none():
+    torch.manual_seed(0)
+    photos, people = torch.randn(40, 3, 32, 32) * 0.3, [f"p{i // 2}" for i in range(40)]
+    assert two_sample_test(photos, photos + 0.8, people, minutes=0.05) > 0.9
+    assert two_sample_test(photos, photos.clone(), people, minutes=0.01) == 0.5
+
+
+def test_interval_of_one_person_is_a_point_and_of_many_holds_the_mean():
+    alone = estimate(np.array([1, 0, 1, 1]), ["a"] * 4)
+    assert (alone.mean, alone.low, alone.high, alone.photos) == (0.75, 0.75, 0.75, 4)
+    many = estimate(np.arange(100) % 2, [str(i) for i in range(100)])
+    assert 0.38 < many.low < 0.45 and 0.55 < many.high < 0.62
+    assert np.isnan(estimate(np.array([]), []).mean)
+
+
+def test_people_are_drawn_and_not_photos():
+    # One person in a hundred photos that all fail, and one who succeeds once.
+    values, people = [0] * 100 + [1], ["a"] * 100 + ["b"]
+    wide = estimate(np.array(values), people)
+    assert wide.low == 0 and wide.high == 1
+
+
+@given(st.floats(0.05, 20), st.integers(0, 2**16))
+def test_laplacian_energy_grows_with_the_square_of_contrast(gain, seed):
+    images = torch.rand(1, 3, 16, 16, generator=torch.manual_seed(seed))
+    energy = appearance.laplacian_energy(images)
+    torch.testing.assert_close(appearance.laplacian_energy(images * gain), energy * gain**2)
+
+
+def test_sharpness_is_one_for_the_same_and_less_for_a_blurred_mouth():
+    crops = torch.randint(0, 255, (2, 3, 160, 160), generator=torch.manual_seed(0)).byte()
+    assert (appearance.mouth_sharpness(crops, crops) == 1).all()
+    blurred = crops.clone()
+    appearance.region(blurred, appearance.MOUTH)[:] = 128
+    assert (appearance.mouth_sharpness(crops, blurred) < 0.1).all()
+
+
+def test_skin_colour_and_tone():
+    pale = torch.tensor([230, 195, 170]).view(1, 3, 1, 1).expand(1, 3, 160, 160).byte()
+    deep = torch.tensor([70, 45, 35]).view(1, 3, 1, 1).expand(1, 3, 160, 160).byte()
+    assert appearance.skin_tones(torch.cat([pale, deep])) == ["light", "dark"]
+    assert appearance.colour_difference(pale, pale).item() == 0
+    assert appearance.colour_difference(pale, deep).item() > 30
+
+
+def test_jpeg_and_half_size_lose_what_is_fine_and_keep_what_is_not():
+    fine = torch.randint(0, 255, (2, 3, 160, 160), generator=torch.manual_seed(0)).byte()
+    plain = torch.full((2, 3, 160, 160), 90, dtype=torch.uint8)
+    for degraded in (compressed, halved):
+        assert degraded(fine).dtype == torch.uint8 and degraded(fine).shape == fine.shape
+        assert (degraded(fine).float() - fine.float()).abs().mean() > 10
+        assert (degraded(plain).float() - plain.float()).abs().max() <= 1
+
+
+def test_identity_of_real_people(shared, tmp_path):
+    subjects = held_out_subjects(shared / "data", "report", 6, most=1)
+    described = identity.descriptors(subjects.crops)
+    similarity, same = identity.compare(described, described)
+    assert same.all() and np.allclose(similarity, 1)
+    _, same = identity.compare(described, np.roll(described, 1, axis=0))
+    assert not same.any()
+
+
+def test_subjects_are_held_out_few_of_each_and_split_in_halves(shared):
+    choose, report = (held_out_subjects(shared / "data", half, 60) for half in ("choose", "report"))
+    assert not set(choose.people) & set(report.people)
+    assert max(choose.people.count(person) for person in choose.people) <= 3
+    assert choose.crops.shape == (60, 3, 160, 160)
+
+
+def test_evaluate_for_a_moment(data, tmp_path, capsys):
+    arguments = ["evaluate", "sargan_flow_128.lfw", "--data", data, "--run", tmp_path]
+    arguments += ["--photos", 8, "--judge-minutes", 0.001, "--realism-minutes", 0.001]
+    arguments += ["--no-identity", "--sheet", tmp_path / "sheet.png", "--json"]
+    assert main([str(argument) for argument in arguments]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (model,) = told["models"]
+    assert len(model["ecs"]["resnet10t"]) == 7
+    assert {"resnet10t JPEG 75", "resnet10t half size", "resnet10t grey photos"} <= set(
+        model["ecs"]
+    )
+    assert len(model["kid"]) == len(model["colour"]) == len(model["clipped"]) == 7
+    assert 0 <= model["two_sample_auc"] <= 1
+    assert all(sum(row) == pytest.approx(1) for row in model["confusion"]["resnet10t"])
+    assert (tmp_path / "sheet.png").exists()
+    assert len(load_faces(data, tmp_path / "crops_128.npy").labels) == 40
+
+
+def test_evaluate_says_what_is_missing(tmp_path, capsys):
+    assert main(["evaluate", "sargan_flow_128.lfw", "--data", str(tmp_path)]) == 1
+    assert "holds no expressions.csv" in capsys.readouterr().err

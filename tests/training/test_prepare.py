@@ -1,0 +1,132 @@
+"""Labelled photographs in every layout, aligned into shards."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from sargan_cli.app import main
+from sargan_plugin.errors import SarganError
+from sargan_plugin.expressions import EXPRESSIONS
+from sargan_training.data import load_faces, load_shards
+from sargan_training.data import prepare as preparation
+from sargan_training.data.layouts import read_listing
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def told(listing):
+    return sorted((p.path.name, p.person, EXPRESSIONS[p.label]) for p in listing.photos)
+
+
+def test_class_folders_take_aliases_and_name_strangers(tmp_path):
+    touch(tmp_path, "happiness/ann/1.jpg", "anger/2.png", "bored/3.jpg", "anger/readme.txt")
+    listing = read_listing(tmp_path)
+    assert told(listing) == [("1.jpg", "ann", "happy"), ("2.png", "2", "angry")]
+    assert listing.left_out == {"expression 'bored'": 1}
+
+
+def test_csv(tmp_path):
+    (tmp_path / "list.csv").write_text("person,expression,path\nbob,fear,x/4.jpg\n")
+    listing = read_listing(tmp_path / "list.csv")
+    assert told(listing) == [("4.jpg", "bob", "fearful")]
+    assert listing.photos[0].path == tmp_path / "x" / "4.jpg"
+
+
+def test_csv_without_a_column_is_one_clear_line(tmp_path):
+    (tmp_path / "list.csv").write_text("path,expression\nx.jpg,happy\n")
+    with pytest.raises(SarganError, match=r"list\.csv: has no column person"):
+        read_listing(tmp_path / "list.csv")
+
+
+def test_kdef_joins_both_sessions_of_a_person(tmp_path):
+    touch(tmp_path, "AF01/AF01ANS.JPG", "BF01/BF01HAHL.JPG", "AM02/AM02SUFL.JPG", "AM02/x.JPG")
+    listing = read_listing(tmp_path)
+    assert told(listing) == [("AF01ANS.JPG", "F01", "angry"), ("BF01HAHL.JPG", "F01", "happy")]
+    assert listing.left_out == {"full profile": 1, "not a name of KDEF": 1}
+
+
+def test_rafd(tmp_path):
+    name = "Rafd{}_{}_Caucasian_female_{}_frontal.jpg"
+    touch(tmp_path, name.format("090", "01", "sad"), name.format("045", "02", "contemptuous"))
+    touch(tmp_path, name.format("180", "02", "happy"))
+    listing = read_listing(tmp_path)
+    assert [row[1:] for row in told(listing)] == [("rafd01", "sad")]
+    assert listing.left_out == {"expression 'contemptuous'": 1, "full profile": 1}
+
+
+@pytest.mark.parametrize("layout", ["auto", "kdef", "rafd"])
+def test_a_folder_without_photos_says_so(tmp_path, layout):
+    with pytest.raises(SarganError, match="holds no labelled photo"):
+        read_listing(tmp_path, layout)
+    with pytest.raises(SarganError, match="no such file or folder"):
+        read_listing(tmp_path / "none", layout)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two photos with a face, one without, one that is damaged."""
+    source, astronaut = tmp_path / "source", data.astronaut()
+    for path, pixels in (
+        ("happy/ann/1.png", astronaut),
+        ("sad/bob/2.png", astronaut[:, ::-1]),
+        ("sad/bob/3.png", np.zeros((64, 64, 3), np.uint8)),
+    ):
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(source / path)
+    (source / "sad" / "bob" / "4.png").write_bytes(b"\x89PNG")
+    return source
+
+
+def test_prepare_then_load(photos, tmp_path, scrfd_path, capsys):
+    destination = tmp_path / "crops"
+    command = ["train", "prepare", photos, destination, "--detector", scrfd_path, "--json"]
+    assert main([str(part) for part in command]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["photos"], said["faces"]) == (4, 2)
+    reasons = {each["path"]: each["reason"] for each in said["skipped"]}
+    assert reasons["sad/bob/3.png"] == "no face found"
+    assert "PNG" in reasons["sad/bob/4.png"] or "image" in reasons["sad/bob/4.png"]
+
+    faces = load_faces(destination, tmp_path / "unused.npy")
+    with pytest.raises(SarganError, match="prepare with --size 192"):
+        load_faces(destination, tmp_path / "unused.npy", size=192)
+    assert faces.paths == ["happy/ann/1.png", "sad/bob/2.png"]
+    assert faces.people == ["ann", "bob"]
+    assert [EXPRESSIONS[k] for k in faces.labels] == ["happy", "sad"]
+    first, second = faces.crops[torch.tensor([0, 1])].float()
+    assert first.shape == (3, 160, 160)
+    # The mirrored photo gives the mirrored crop, as far as the detector is symmetric itself.
+    assert (first - second.flip(-1)).abs().mean() < 0.5 * (first - second).abs().mean()
+
+
+def test_prepare_goes_on_and_refuses_what_is_not_its_own(photos, tmp_path, scrfd_path, monkeypatch):
+    class Counting:
+        looks = 0
+
+        def detect(self, image):
+            self.looks += 1
+            return []
+
+    monkeypatch.setattr(preparation, "PHOTOS_PER_SHARD", 2)
+    listed, destination = read_listing(photos).photos, tmp_path / "crops"
+    shards = preparation.prepare(listed, photos, destination, Counting())
+    assert next(shards).photos == 2
+    shards.close()
+    again = Counting()
+    done = list(preparation.prepare(listed, photos, destination, again))
+    assert sum(shard.photos for shard in done) == 4
+    assert again.looks == 1  # the first shard was kept, and one photo of the second is damaged
+    with pytest.raises(SarganError, match="crops of other photos"):
+        list(preparation.prepare(listed[:3], photos, destination, Counting()))
+    with pytest.raises(SarganError, match="holds no prepared faces"):
+        load_shards(destination)

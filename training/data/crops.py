@@ -1,0 +1,78 @@
+"""Aligned crops: cutting them, and keeping more of them than fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from sargan_plugin.align import crop_faces, face_matrices
+
+# Crops are kept with this many pixels of surroundings on each side, for geometric augmentation.
+MARGIN = 16
+
+
+class Crops:
+    """uint8 crops ``(N, 3, S, S)`` that lie in one or several files of ``(M, S, S, 3)``.
+
+    Args:
+        files: arrays, memory-mapped or not.
+        positions: which rows of all files one after another, in which order; all without it.
+    """
+
+    def __init__(self, files: Sequence[np.ndarray], positions: np.ndarray | None = None) -> None:
+        self.files = files
+        self._starts = np.cumsum([0, *(len(file) for file in files)])
+        self._positions = np.arange(self._starts[-1]) if positions is None else positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def side(self) -> int:
+        """Side of a crop with its surroundings, in pixels."""
+        return self.files[0].shape[1]
+
+    def __getitem__(self, index: torch.Tensor | Sequence[int] | slice) -> torch.Tensor:
+        positions = self._positions[index]
+        file = np.searchsorted(self._starts, positions, side="right") - 1
+        crops = [self.files[f][p - self._starts[f]] for f, p in zip(file, positions, strict=True)]
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+
+    def subset(self, index: np.ndarray) -> Crops:
+        """Some of the crops; nothing is read."""
+        return Crops(self.files, self._positions[index])
+
+    def split(self, count: int) -> Iterator[torch.Tensor]:
+        """All crops, so many at a time."""
+        for start in range(0, len(self), count):
+            yield self[start : start + count]
+
+
+def aligned_crop(
+    pixels: np.ndarray, landmarks: np.ndarray, size: int = 128, margin: int = MARGIN
+) -> np.ndarray:
+    """The canonical crop of a uint8 RGB photo with its surroundings.
+
+    Args:
+        pixels: ``(H, W, 3)``.
+        landmarks: ``(5, 2)``.
+        size: of the canonical crop.
+        margin: of the surroundings; the result is uint8 ``(size + 2 margin, same, 3)``.
+    """
+    photo = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    matrix = face_matrices(torch.from_numpy(landmarks)[None], size)
+    matrix = matrix + torch.tensor([[0, 0, margin], [0, 0, margin]])
+    crop = crop_faces(photo, matrix, size + 2 * margin)
+    return crop[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
+
+
+def to_unit(crops: torch.Tensor) -> torch.Tensor:
+    """uint8 to float in [-1, 1]."""
+    return crops.float() / 127.5 - 1
+
+
+def central(crops: torch.Tensor) -> torch.Tensor:
+    """The canonical crop without its surroundings."""
+    return crops[..., MARGIN:-MARGIN, MARGIN:-MARGIN]

@@ -1,0 +1,87 @@
+"""Labelled crops of people, split by identity, with labels as soft as they are sure."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sargan_plugin.errors import SarganError
+from sargan_plugin.expressions import EXPRESSIONS
+from sargan_training.data.crops import Crops
+
+# The weight of a hand-given label against the second opinion: a hand-given label stands unless the
+# opinion is more than 0.82 sure of something else.
+HAND_WEIGHT = 0.45
+
+
+def is_held_out(person: str, share: float = 0.12) -> bool:
+    """Whether a person belongs to the people no model is trained on; stable for ever."""
+    digest = hashlib.sha256(f"sargan:{person}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32 < share
+
+
+@dataclass
+class FaceSet:
+    """Aligned crops, uint8 ``(N, 3, S + 2 margin, same)``, what they show, who they are.
+
+    ``shares`` are ``(N, 7)`` distributions over the expressions; ``labels`` their largest.
+    """
+
+    crops: Crops
+    shares: torch.Tensor
+    people: list[str]
+    paths: list[str]
+
+    @property
+    def labels(self) -> torch.Tensor:
+        return self.shares.argmax(dim=1)
+
+    def subset(self, keep: np.ndarray) -> FaceSet:
+        """Some of the faces; nothing is read."""
+        index = np.flatnonzero(keep)
+        return FaceSet(
+            self.crops.subset(index),
+            self.shares[index],
+            [self.people[i] for i in index],
+            [self.paths[i] for i in index],
+        )
+
+    def split(self) -> tuple[FaceSet, FaceSet]:
+        """(people to train on, people held out)."""
+        held_out = np.array([is_held_out(person) for person in self.people])
+        return self.subset(~held_out), self.subset(held_out)
+
+    def softened_by(self, second_opinion: Path) -> FaceSet:
+        """The same faces with labels softened by a CSV that ``relabel.py`` wrote.
+
+        Raises:
+            SarganError: when the CSV says nothing of some face.
+        """
+        opinions = read_opinions(second_opinion)
+        missing = [path for path in self.paths if path not in opinions]
+        if missing:
+            raise SarganError(
+                f"{second_opinion} says nothing of {missing[0]} and {len(missing) - 1} more."
+            )
+        other = torch.tensor([opinions[path] for path in self.paths])
+        return replace(self, shares=HAND_WEIGHT * self.shares + (1 - HAND_WEIGHT) * other)
+
+
+def read_opinions(path: Path) -> dict[str, list[float]]:
+    """Seven probabilities for each photograph's path."""
+    with path.open(newline="") as stream:
+        return {
+            row["path"]: [float(row[name]) for name in EXPRESSIONS]
+            for row in csv.DictReader(stream)
+        }
+
+
+def balanced_indices(shares: torch.Tensor, count: int) -> torch.Tensor:
+    """Draw indices so that every expression is shown equally often, soft labels counted as such."""
+    weights = shares @ (1 / shares.sum(dim=0).clamp(min=1))
+    return torch.multinomial(weights, count, replacement=True)

@@ -1,0 +1,156 @@
+"""From photographs to aligned crops in shards: detection and alignment as the editor does them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sargan_plugin.editor import STRONG_PROFILE, Detector
+from sargan_plugin.errors import SarganError
+from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.images import load_picture, printable_name, replacing
+from sargan_plugin.strips import rounded_to_8_bits
+from sargan_training.data.crops import MARGIN, aligned_crop
+from sargan_training.data.layouts import LabelledPhoto
+from sargan_training.data.shards import SETTINGS, ShardName, read_facts, write_shard
+
+PHOTOS_PER_SHARD = 256
+# A crop enlarged from fewer pixels between the eyes teaches blur.
+MIN_EYE_DISTANCE = 12
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of the photos of one shard.
+
+    Attributes:
+        photos: how many were looked at.
+        faces: how many crops they gave.
+        skipped: each left-out photo's path and the reason.
+    """
+
+    photos: int
+    faces: int
+    skipped: list[dict[str, str]]
+
+
+def prepare(
+    photos: Sequence[LabelledPhoto],
+    source: Path,
+    destination: Path,
+    detector: Detector,
+    *,
+    size: int = 128,
+    workers: int = 2,
+) -> Iterator[Prepared]:
+    """Cut the largest face of every photo along the canonical template; yields shard by shard.
+
+    Shards that an earlier run finished are not made again, so an interrupted run goes on.
+
+    Args:
+        photos: as a reader of :mod:`sargan_training.data.layouts` lists them.
+        source: folder that photos are named after.
+        destination: folder of the shards; made when it is missing.
+        detector: finds faces; threads share it.
+        size: side of the canonical crop; 16 px of surroundings for 128 are kept on every side.
+        workers: threads that decode, detect and align.
+
+    Raises:
+        SarganError: when ``destination`` holds shards of other photos or another size, or cannot
+            be written to.
+    """
+    names = [photo_name(photo.path, source) for photo in photos]
+    _claim(destination, names, photos, size)
+    with ThreadPoolExecutor(workers, "prepare") as pool:
+        for number, start in enumerate(range(0, len(photos), PHOTOS_PER_SHARD)):
+            part = slice(start, start + PHOTOS_PER_SHARD)
+            name = ShardName(destination, number)
+            facts = read_facts(name)
+            if facts is None:
+                facts = _make_shard(name, names[part], photos[part], detector, size, pool)
+            yield Prepared(len(names[part]), len(facts["faces"]), facts["skipped"])
+
+
+def photo_name(path: Path, source: Path) -> str:
+    """How a photo is called in a shard: its path below the data set's folder."""
+    return printable_name(path.relative_to(source) if path.is_relative_to(source) else path)
+
+
+def _claim(
+    destination: Path, names: Sequence[str], photos: Sequence[LabelledPhoto], size: int
+) -> None:
+    """Mark a folder as belonging to these photos and this size, or find that it does."""
+    lines = [f"{n}\t{photo.person}\t{photo.label}" for n, photo in zip(names, photos, strict=True)]
+    listed = "\n".join(lines)
+    digest = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
+    settings = {"size": size, "photos": len(photos), "listing": digest}
+    file = destination / SETTINGS
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            with replacing(file) as temporary:
+                temporary.write_text(json.dumps(settings))
+        found = json.loads(file.read_text())
+    except OSError as error:
+        reason = error.strerror or error
+        raise SarganError(
+            f"{printable_name(destination)}: cannot be written to: {reason}"
+        ) from error
+    except ValueError:
+        found = None
+    if found != settings:
+        raise SarganError(
+            f"{printable_name(destination)}: holds crops of other photos or of another size; "
+            "choose another folder or remove it."
+        )
+
+
+def _make_shard(shard, names, photos, detector, size, pool) -> dict[str, list]:
+    crops, faces, skipped = [], [], []
+    results = pool.map(lambda photo: _crop(photo, detector, size), photos)
+    for name, photo, result in zip(names, photos, results, strict=True):
+        if isinstance(result, str):
+            skipped.append({"path": name, "reason": result})
+            continue
+        crops.append(result)
+        faces.append(
+            {
+                "path": name,
+                "person": photo.person,
+                "expression": EXPRESSIONS[photo.label],
+            }
+        )
+    outer = size + 2 * margin_of(size)
+    write_shard(shard, np.array(crops, np.uint8).reshape(-1, outer, outer, 3), faces, skipped)
+    return {"faces": faces, "skipped": skipped}
+
+
+def margin_of(size: int) -> int:
+    """Surroundings kept on each side of a crop, in its own pixels."""
+    return round(MARGIN * size / 128)
+
+
+def _crop(photo: LabelledPhoto, detector: Detector, size: int) -> np.ndarray | str:
+    """The aligned crop of the largest face, or why there is none."""
+    try:
+        pixels = rounded_to_8_bits(load_picture(photo.path).pixels)
+    except SarganError as error:
+        return str(error).removeprefix(f"{printable_name(photo.path)}: ").rstrip(".")
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    faces = detector.detect(pixels)
+    if not faces:
+        return "no face found"
+    face = max(faces, key=lambda each: each.size)
+    if np.linalg.norm(face.landmarks5[1] - face.landmarks5[0]) < MIN_EYE_DISTANCE:
+        return f"the face is too small (under {MIN_EYE_DISTANCE} px between the eyes)"
+    if face.profile_strength > STRONG_PROFILE:
+        return "the face is turned strongly to the side"
+    landmarks = face.landmarks5.astype(np.float32)
+    return aligned_crop(np.array(pixels), landmarks, size, margin_of(size))

@@ -1,0 +1,89 @@
+"""Aligned crops on disk, memory-mapped: as many as fit on the disk, not into memory.
+
+A folder of shards holds ``shard_00000.npy`` (uint8 crops ``(N, S, S, 3)``) with
+``shard_00000.json`` (who and what, and which photos were skipped) and so on. The JSON is written
+last: a shard without it was interrupted and does not count.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sargan_plugin.errors import SarganError
+from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.images import printable_name, replacing
+from sargan_training.data.crops import Crops
+from sargan_training.data.faces import FaceSet
+
+# Says what the shards of a folder were made of.
+SETTINGS = "prepared.json"
+
+
+@dataclass(frozen=True)
+class ShardName:
+    """The two files of a shard."""
+
+    folder: Path
+    number: int
+
+    @property
+    def crops(self) -> Path:
+        return self.folder / f"shard_{self.number:05d}.npy"
+
+    @property
+    def facts(self) -> Path:
+        return self.folder / f"shard_{self.number:05d}.json"
+
+
+def write_shard(
+    name: ShardName, crops: np.ndarray, faces: list[dict[str, Any]], skipped: list[dict[str, str]]
+) -> None:
+    """Write a shard so that it is there whole or not at all."""
+    with replacing(name.crops) as temporary, temporary.open("wb") as stream:
+        np.save(stream, crops)
+    with replacing(name.facts) as temporary:
+        temporary.write_text(json.dumps({"faces": faces, "skipped": skipped}))
+
+
+def read_facts(name: ShardName) -> dict[str, Any] | None:
+    """What a complete shard says of its faces and skipped photos; None when it is not complete."""
+    try:
+        return json.loads(name.facts.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder holds shards, and not photographs."""
+    return (folder / SETTINGS).exists()
+
+
+def load_shards(folder: Path) -> FaceSet:
+    """All faces of a prepared folder; only what is indexed is read into memory.
+
+    Raises:
+        SarganError: when the folder holds no finished shards.
+    """
+    mapped, faces = [], []
+    for path in sorted(folder.glob("shard_*.json")):
+        name = ShardName(folder, int(path.stem.removeprefix("shard_")))
+        facts = read_facts(name)
+        if facts is None or not facts["faces"]:
+            continue
+        mapped.append(np.load(name.crops, mmap_mode="r"))
+        faces += facts["faces"]
+    if not faces:
+        raise SarganError(f"{printable_name(folder)}: holds no prepared faces; see train prepare.")
+    labels = [EXPRESSIONS.index(face["expression"]) for face in faces]
+    return FaceSet(
+        Crops(mapped),
+        torch.eye(len(EXPRESSIONS))[labels],
+        [face["person"] for face in faces],
+        [face["path"] for face in faces],
+    )

@@ -1,0 +1,65 @@
+"""What an edit does to colour and sharpness, and what skin it does it to."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from kornia.color import rgb_to_lab
+
+from sargan_training.data import MARGIN
+
+# Rectangles (left, top, right, bottom) in a 128-px canonical crop: skin that no expression moves
+# much, and the mouth.
+CHEEKS = ((34, 62, 46, 74), (81, 62, 93, 74))
+NOSE_BRIDGE = ((58, 46, 69, 56),)
+MOUTH = (46, 74, 81, 96)
+# Limits in degrees of the individual typology angle (Chardon et al., 1991), dark to light.
+SKIN_TONES = {"dark": -30.0, "brown": 10.0, "tan": 28.0, "light": 90.0}
+
+
+def region(crops: torch.Tensor, box: tuple[int, int, int, int]) -> torch.Tensor:
+    """A rectangle of ``(N, C, 160, 160)`` crops, given in coordinates of the canonical crop."""
+    left, top, right, bottom = (side + MARGIN for side in box)
+    return crops[..., top:bottom, left:right]
+
+
+def skin_lab(crops: torch.Tensor) -> torch.Tensor:
+    """Mean CIELAB colour ``(N, P, 3)`` of the P patches of skin in uint8 crops."""
+    patches = [region(crops, box).float() / 255 for box in (*CHEEKS, *NOSE_BRIDGE)]
+    return torch.stack([rgb_to_lab(patch).mean(dim=(2, 3)) for patch in patches], dim=1)
+
+
+def colour_difference(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """CIEDE2000 between the skin of crops before and after, ``(N,)``; 1 is just noticeable."""
+    from skimage.color import deltaE_ciede2000
+
+    difference = deltaE_ciede2000(skin_lab(before).numpy(), skin_lab(after).numpy())
+    return torch.from_numpy(difference).float().mean(dim=1)
+
+
+def skin_tones(crops: torch.Tensor) -> list[str]:
+    """The group of each face by the typology angle of its cheeks: atan((L* - 50) / b*)."""
+    lab = skin_lab(crops)[:, : len(CHEEKS)].mean(dim=1)
+    angle = torch.rad2deg(torch.atan2(lab[:, 0] - 50, lab[:, 2].clamp(min=1e-3)))
+    return [next(name for name, top in SKIN_TONES.items() if a <= top) for a in angle.tolist()]
+
+
+def laplacian_energy(images: torch.Tensor) -> torch.Tensor:
+    """Mean squared Laplacian of the luminance of ``(N, 3, H, W)`` uint8 images, ``(N,)``."""
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    luminance = (images.float() * weights).sum(dim=1, keepdim=True)
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).view(1, 1, 3, 3)
+    return F.conv2d(luminance, kernel).square().mean(dim=(1, 2, 3))
+
+
+def mouth_sharpness(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """How sharp the mouth is for its face, after over before, ``(N,)``; 1 is as sharp.
+
+    The Laplacian energy in the mouth over that of the cheeks, as a ratio of the edit to the photo.
+    """
+
+    def relative(crops):
+        cheeks = sum(laplacian_energy(region(crops, box)) for box in CHEEKS) / len(CHEEKS)
+        return laplacian_energy(region(crops, MOUTH)) / cheeks.clamp(min=1e-3)
+
+    return (relative(after) / relative(before).clamp(min=1e-6)).sqrt()

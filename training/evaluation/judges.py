@@ -1,0 +1,89 @@
+"""Networks that read the expression of a face and were no part of any generator's training.
+
+Two timm backbones of different kind are trained here, on the people generators are trained on
+too; face-api's network, trained by others on other photographs, is a third when its package is
+given.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from sargan_plugin.expressions import EXPRESSIONS
+from sargan_training.data import MARGIN, Crops, FaceSet, central, to_unit
+from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
+from sargan_training.pretrain import train_classifier
+
+BACKBONES = ("resnet10t", "mobilenetv3_small_100")
+
+
+class Backbone(nn.Module):
+    """A timm network as a judge of ``(B, 3, 160, 160)`` crops with their surroundings."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.network = timm.create_model(name, num_classes=len(EXPRESSIONS), drop_rate=0.2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(central(images))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the last layer sees, ``(B, C)``."""
+        features = self.network.forward_features(central(images))
+        return self.network.forward_head(features, pre_logits=True)
+
+
+class FaceApiJudge(nn.Module):
+    """face-api's network as a judge of crops with their surroundings."""
+
+    def __init__(self, package: Path) -> None:
+        super().__init__()
+        self.network = FaceApiExpression(read_weights(package))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        cut = MARGIN + TRIM
+        return self.network(images[..., cut:-cut, cut:-cut])
+
+
+def trained_judge(name: str, train: FaceSet, folder: Path, minutes: float) -> Backbone:
+    """A judge trained for so many minutes, or the one that ``folder`` keeps from last time."""
+    torch.manual_seed(BACKBONES.index(name) + 11)
+    judge, saved = Backbone(name), folder / f"judge_{name}.pt"
+    if saved.exists():
+        judge.load_state_dict(torch.load(saved, weights_only=True))
+    else:
+        train_classifier(judge.network, train, minutes)
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(judge.state_dict(), saved)
+    return judge.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def readings(judge: nn.Module, crops: torch.Tensor | Crops) -> torch.Tensor:
+    """Probabilities ``(N, 7)`` that a judge gives to uint8 crops ``(N, 3, 160, 160)``."""
+    return torch.cat([judge(to_unit(part)).softmax(dim=1) for part in crops.split(64)])
+
+
+def compressed(crops: torch.Tensor, quality: int = 75) -> torch.Tensor:
+    """uint8 crops after JPEG: an edit that only fools a network dies there."""
+    result = []
+    for crop in crops:
+        file = io.BytesIO()
+        Image.fromarray(crop.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
+        result.append(torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1))
+    return torch.stack(result)
+
+
+def halved(crops: torch.Tensor) -> torch.Tensor:
+    """uint8 crops scaled to half their size and back."""
+    small = F.interpolate(crops.float(), scale_factor=0.5, mode="bilinear", antialias=True)
+    large = F.interpolate(small, size=crops.shape[-2:], mode="bicubic")
+    return large.round().clamp(0, 255).byte()

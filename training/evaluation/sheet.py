@@ -1,0 +1,44 @@
+"""The best, the median and the worst edits as judges see them, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchvision.utils import save_image
+
+from sargan_plugin.expressions import EXPRESSIONS
+from sargan_training.data import central
+from sargan_training.evaluation.judges import readings
+from sargan_training.evaluation.subjects import Subjects
+
+
+def write_extremes(
+    path: Path,
+    subjects: Subjects,
+    edits: Sequence[torch.Tensor],
+    judges: Mapping[str, nn.Module],
+    each: int = 3,
+) -> None:
+    """Write a PNG with two rows an expression: photos, and their edits from best to worst.
+
+    Args:
+        path: of the PNG.
+        subjects: who was edited.
+        edits: crops ``(N, 3, 160, 160)`` for each expression.
+        judges: whose mean probability of the target orders the edits.
+        each: how many of the best, of the median and of the worst.
+    """
+    rows = []
+    for target in range(len(EXPRESSIONS)):
+        asked = (subjects.labels != target).nonzero()[:, 0]
+        crops = edits[target][asked]
+        belief = torch.stack([readings(judge, crops)[:, target] for judge in judges.values()])
+        order = belief.mean(dim=0).argsort(descending=True)
+        middle = max(0, len(order) // 2 - each // 2)
+        chosen = torch.cat([order[:each], order[middle : middle + each], order[-each:]])
+        rows += [central(subjects.crops[asked][chosen]), central(crops[chosen])]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_image(torch.cat(rows).float() / 255, path, nrow=3 * each)
