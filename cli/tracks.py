@@ -109,7 +109,9 @@ def _look_through(
     found: dict[int, Appearance] = {}
     with (
         open_source(source, rate) as opened,
-        Progress(opened.frame_count, quiet=output.quiet, things="frames") as progress,
+        Progress(
+            opened.frame_count, quiet=output.quiet, things="frames", doing="looking"
+        ) as progress,
     ):
         display = opened.format.display
         tracker = Tracker(finder, display, every=detect_every)
