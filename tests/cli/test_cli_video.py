@@ -149,7 +149,13 @@ def test_ctrl_c_leaves_a_partial_file_that_can_be_played(here, weights):
     write_clip(here / "in.mp4", pictures=panned(20) * 30, sound=20.0)
     command = [PROGRAM, "edit-video", "in.mp4", "out.mp4", "--expr", "happy", "--model", weights]
     command += ["--crf", "1", "--json"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # A shell that runs the tests in the background makes its children ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     begun = time.monotonic()
     # Large frames, so that some have left FFmpeg's buffers soon.
     while not any(path.stat().st_size > 40_000 for path in here.glob(".sargan-*")):
