@@ -16,9 +16,9 @@ from sargan_plugin.align import crop_face, crop_rectangle, face_matrices
 from sargan_plugin.boundary import Picture, detector_view, unpack
 from sargan_plugin.compute import autocast_dtype, detector_device, resolve_device
 from sargan_plugin.errors import FaceWarning, SarganError
-from sargan_plugin.expressions import condition_of
 from sargan_plugin.faces import Face, Selection, parse_selection, select_faces
-from sargan_plugin.generators import Edit, Generator, apply_edit
+from sargan_plugin.generation import edits_of_crops
+from sargan_plugin.generators import Edit, Generator
 from sargan_plugin.paste import paste_edit
 from sargan_plugin.request import (
     ExpressionRequest,
@@ -34,8 +34,6 @@ from sargan_plugin.zoo import create_generator
 MIN_FACE_SIZE = 24
 # See Face.profile_strength: from here on one eye or mouth corner is nearly hidden.
 STRONG_PROFILE = 0.6
-# Peak memory of a generator for one pixel of a crop: 1280 measured with StarGAN in float32.
-BYTES_PER_CROP_PIXEL = 1500
 
 
 class Detector(Protocol):
@@ -352,34 +350,15 @@ class ExpressionEditor(nn.Module):
         Returns:
             An edit of batch size 1 for each crop, feathered and at its intensity.
         """
-        size = self.generator.crop_size
-        limit = max(1, int(self.memory_limit_mb * 2**20 / (BYTES_PER_CROP_PIXEL * size * size)))
-        # Pictures of one call may differ in dtype and device; the generator's decide.
-        working = next(self.generator.parameters(), crops[0] if crops else torch.empty(0))
-        edits: list[Edit] = []
-        for start in range(0, len(crops), limit):
-            part = slice(start, start + limit)
-            images = torch.stack([crop.to(working) for crop in crops[part]]) * 2 - 1
-            wanted = torch.stack([condition.to(images) for condition in conditions[part]])
-            amounts = torch.stack([intensity.to(images) for intensity in intensities[part]])
-            if self.neutralise_first:
-                neutral = condition_of("neutral").to(wanted).expand_as(wanted)
-                first = self._generate(images, neutral)
-                second = self._generate(apply_edit(images, first), wanted)
-                first = first.at_intensity(amounts.clamp(max=1))
-                edit = first.then(second.at_intensity(amounts))
-            else:
-                edit = self._generate(images, wanted).at_intensity(amounts)
-            edits.extend(edit.split())
-        return edits
-
-    def _generate(self, images: torch.Tensor, conditions: torch.Tensor) -> Edit:
-        """Run the generator, autocast where that is fast; the edit is in the images' dtype."""
-        with torch.autocast(
-            images.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None
-        ):
-            edit = self.generator.edit(images, conditions)
-        return edit.to(images).feathered()
+        return edits_of_crops(
+            self.generator,
+            crops,
+            conditions,
+            intensities,
+            neutralise_first=self.neutralise_first,
+            autocast_dtype=self.autocast_dtype,
+            memory_limit_mb=self.memory_limit_mb,
+        )
 
     def extra_repr(self) -> str:
         return f"expression={self.expression!r}, intensity={self.intensity}, faces={self.faces!r}"
