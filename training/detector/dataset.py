@@ -15,7 +15,7 @@ from sargan_training.detector.pictures import PictureStore
 
 
 class Collages(Dataset):
-    """Collage number ``index`` of a seed is always the same, so a resumed run goes on with new ones.
+    """Collage number ``index`` of a seed is always the same: a resumed run goes on with new ones.
 
     Args:
         store: see :class:`~sargan_training.detector.collage.CollageMaker`.
