@@ -19,6 +19,7 @@ from lightning.fabric import Fabric
 from timm.utils import ModelEmaV3
 
 from sargan_training.detector.anchors import make_anchors
+from sargan_training.detector.cpu import slow_convolutions_in_float32
 from sargan_training.detector.dataset import Collages, collage_loader
 from sargan_training.detector.losses import Targets, detection_loss
 from sargan_training.detector.network import FaceDetectionNetwork
@@ -67,6 +68,8 @@ def main() -> None:
     fabric.launch()
     fabric.seed_everything(0, verbose=False)
     network = FaceDetectionNetwork().to(memory_format=torch.channels_last)
+    if fabric.device.type == "cpu":
+        slow_convolutions_in_float32(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=arguments.rate, weight_decay=WEIGHT_DECAY
     )
