@@ -131,10 +131,8 @@ class CollageMaker:
         left = random.integers(0, pixels.shape[1] - cut_width + 1)
         top = random.integers(0, pixels.shape[0] - cut_height + 1)
         part = pixels[top : top + cut_height, left : left + cut_width]
-        shrinks = cut_width > width
-        part = cv2.resize(
-            part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
+        way = cv2.INTER_AREA if cut_width > 1.5 * width else cv2.INTER_LINEAR
+        part = cv2.resize(part, (width, height), interpolation=way)
         return part[:, ::-1].copy() if random.random() < 0.5 else part
 
     def _paste_texture(self, canvas: Canvas, random: np.random.Generator) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -58,10 +60,19 @@ def blur(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def noise(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Gaussian noise, coloured or grey."""
+    height, width = pixels.shape[:2]
+    grain = _grain(height + 64, width + 64)
+    top, left = random.integers(0, 64, 2)
     channels = 1 if random.random() < 0.5 else 3
-    grain = random.standard_normal((*pixels.shape[:2], channels), dtype=np.float32)
-    noisy = pixels + grain * np.float32(random.uniform(2, 18))
+    part = grain[top : top + height, left : left + width, :channels]
+    noisy = pixels + part * np.float32(random.uniform(2, 18))
     return noisy.clip(0, 255).astype(np.uint8)
+
+
+@cache
+def _grain(height: int, width: int) -> np.ndarray:
+    """``(height, width, 3)`` float32, made once: drawing it takes longer than the whole collage."""
+    return np.random.default_rng(0).standard_normal((height, width, 3), dtype=np.float32)
 
 
 def jpeg(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -116,14 +116,15 @@ def warp_into(
 
 
 def _reduced(pixels: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A picture reduced by area averaging before it is drawn at less than half its size.
+    """A picture reduced by area averaging before it is drawn at a fraction of its size.
 
-    Bilinear sampling alone would alias there.
+    Bilinear sampling alone would alias there. Whole factors are averaged several times faster.
     """
     scale = np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) / abs(matrix[2, 2])
-    if scale >= 0.6:
+    factor = min(round(1 / scale), *pixels.shape[:2])
+    if factor < 2:
         return pixels, matrix
-    height, width = pixels.shape[:2]
-    size = (max(1, round(width * scale * 1.2)), max(1, round(height * scale * 1.2)))
-    back = np.diag([width / size[0], height / size[1], 1.0])
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), matrix @ back
+    height, width = (side // factor for side in pixels.shape[:2])
+    whole = pixels[: height * factor, : width * factor]
+    reduced = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+    return reduced, matrix @ np.diag([factor, factor, 1.0])

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
 from timm.utils import ModelEmaV3
 
 from sargan_training.detector.anchors import make_anchors
@@ -24,6 +23,11 @@ from sargan_training.detector.dataset import Collages, collage_loader
 from sargan_training.detector.losses import Targets, detection_loss
 from sargan_training.detector.network import FaceDetectionNetwork
 from sargan_training.detector.pictures import PictureStore
+
+try:
+    from lightning.fabric import Fabric
+except ImportError as error:
+    raise SystemExit("Training needs Lightning: pip install 'sargan-plugin[train]'") from error
 
 WARM_UP = 200  # steps
 COOL_DOWN = 0.3  # share of the steps in which the rate falls to nothing
