@@ -240,7 +240,7 @@ def test_covered_share_of_a_box():
 def test_collages_are_the_same_for_a_seed_and_hold_sound_faces(store):
     maker = CollageMaker(store, 96)
     faces = 0
-    for number in range(60):
+    for number in range(25):
         first = maker.draw(np.random.default_rng(number))
         again = maker.draw(np.random.default_rng(number))
         np.testing.assert_array_equal(first.pixels, again.pixels)
@@ -250,13 +250,13 @@ def test_collages_are_the_same_for_a_seed_and_hold_sound_faces(store):
         sure = first.boxes[first.sure]
         assert ((sure[:, 2:] - sure[:, :2]).max(1, initial=99) >= SMALLEST_SURE).all()
         faces += len(sure)
-    assert faces > 60
+    assert faces > 25
 
 
 def test_collages_need_no_face_free_pictures(tmp_path):
     write_store(tmp_path, [one_face()])
     maker = CollageMaker(PictureStore(tmp_path), 64)
-    for number in range(20):
+    for number in range(8):
         assert maker.draw(np.random.default_rng(number)).pixels.shape == (64, 64, 3)
 
 
