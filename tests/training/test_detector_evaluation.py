@@ -45,7 +45,7 @@ def test_overlap_of_boxes():
 
 
 def test_landmark_error_is_a_share_of_the_true_eye_distance():
-    assert mean_distance(SHAPE + [[3, 4]], SHAPE) == pytest.approx(5 / 40)
+    assert mean_distance(np.add(SHAPE, (3, 4)), SHAPE) == pytest.approx(5 / 40)
 
 
 def test_each_face_takes_the_surest_detection_and_the_second_is_wrong():
@@ -96,7 +96,7 @@ def test_no_judge_is_scored_against_itself():
 
 def test_disputed_faces_do_not_count():
     box, points = face_at(0, 0)
-    near, far = points + [[3, 0]], points + [[4, 0]]  # 7.5 and 10 % of the eye distance
+    near, far = np.add(points, (3, 0)), np.add(points, (4, 0))  # 7.5 and 10 % of the eye distance
     assert Opinions({"a": found((box, points)), "b": found((box, near))}).agreed.all()
     opinions = Opinions({
         "a": found((box, points), face_at(300, 0)),

@@ -70,30 +70,43 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 class PictureStore:
-    """Pictures in a folder of two files, mapped into memory; pickling it copies no pixels.
+    """Pictures in a folder of two files; pickling it copies no pixels.
 
     Args:
         folder: written by :func:`write_store`.
+        in_memory: read all pixels at once, for slow disks; otherwise they are mapped, and what is
+            used often is kept by the system as long as it likes.
 
     Raises:
         SystemExit: when there is no store in the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, in_memory: bool = False) -> None:
+        self.folder, self.in_memory = folder, in_memory
         try:
             with np.load(folder / "faces.npz") as saved:
                 self.shapes, self.counts = saved["shapes"], saved["counts"]
                 self.boxes, self.landmarks = saved["boxes"], saved["landmarks"]
                 self.sure = saved["sure"]
-            self._map()
+            self._open_pixels()
         except OSError as error:
             raise SystemExit(f"{folder}: no picture store ({error.strerror}).") from error
         self.pixel_starts = np.concatenate([[0], np.cumsum(self.shapes.prod(1) * 3)])
         self.face_starts = np.concatenate([[0], np.cumsum(self.counts)])
 
-    def _map(self) -> None:
-        self.pixels = np.memmap(self.folder / "pixels.bin", np.uint8, mode="r")
+    def _open_pixels(self) -> None:
+        path = self.folder / "pixels.bin"
+        if self.in_memory:
+            self.pixels = np.fromfile(path, np.uint8)
+        else:
+            self.pixels = np.memmap(path, np.uint8, mode="r")
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in vars(self).items() if key != "pixels"}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self._open_pixels()
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -103,13 +116,6 @@ class PictureStore:
         faces = slice(*self.face_starts[index : index + 2])
         pixels = self.pixels[start:end].reshape(*self.shapes[index], 3)
         return Picture(pixels, self.boxes[faces], self.landmarks[faces], self.sure[faces])
-
-    def __getstate__(self) -> dict:
-        return {key: value for key, value in vars(self).items() if key != "pixels"}
-
-    def __setstate__(self, state: dict) -> None:
-        vars(self).update(state)
-        self._map()
 
 
 def write_store(folder: Path, pictures: Iterable[Picture]) -> int:

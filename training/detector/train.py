@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--save-every", type=int, default=250, help="steps")
     parser.add_argument("--report-every", type=int, default=25, help="steps")
     parser.add_argument("--workers", type=int, default=1, help="processes that make collages")
+    parser.add_argument("--in-memory", action="store_true", help="read all pictures at the start")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--devices", default="auto", help="how many; several run DDP")
     arguments = parser.parse_args()
@@ -89,7 +90,8 @@ def main() -> None:
         fabric.print(f"resumed at step {step}", flush=True)
 
     batch = arguments.batch * fabric.world_size
-    collages = Collages(PictureStore(arguments.pictures), arguments.side, arguments.steps * batch)
+    store = PictureStore(arguments.pictures, arguments.in_memory)
+    collages = Collages(store, arguments.side, arguments.steps * batch)
     loader = collage_loader(collages, arguments.batch, step * batch, arguments.workers)
     loader = fabric.setup_dataloaders(loader, move_to_device=False)
     anchors = make_anchors(arguments.side, arguments.side).to(fabric.device)
