@@ -26,13 +26,34 @@ SMALLEST, LARGEST = 12, 450  # px, longer side of a face
 SMALLEST_SURE = 10  # px, below which a face may be found or not
 VISIBLE, GUESSED = 0.6, 0.25  # share of a face that makes it one, and that may make it one
 TURN, STRONG_TURN = math.radians(15), math.radians(60)
-# Ways to fill a canvas: odds, number of photographs, range of face sizes.
-LAYOUTS = {
-    "empty": (0.10, (0, 1), (12, 20)),
-    "single": (0.30, (1, 2), (60, LARGEST)),
-    "group": (0.40, (2, 7), (24, 160)),
-    "crowd": (0.20, (8, 20), (SMALLEST, 48)),
-}
+LARGEST_ENLARGEMENT = 4  # of a photographed face; beyond it there is nothing but blur
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to fill a canvas.
+
+    Attributes:
+        odds: how often it is drawn.
+        photos: fewest and most photographs.
+        sizes: smallest and largest face, px.
+        textures: most rectangles without a face.
+        tight: paste no more of a photograph than the surroundings of one face.
+    """
+
+    odds: float
+    photos: tuple[int, int]
+    sizes: tuple[int, int]
+    textures: int = 3
+    tight: bool = False
+
+
+LAYOUTS = (
+    Layout(0.10, photos=(0, 0), sizes=(SMALLEST, LARGEST)),
+    Layout(0.30, photos=(1, 1), sizes=(60, LARGEST), textures=0),
+    Layout(0.40, photos=(2, 6), sizes=(24, 160)),
+    Layout(0.20, photos=(8, 19), sizes=(SMALLEST, 48), tight=True),
+)
 
 
 @dataclass
@@ -98,16 +119,14 @@ class CollageMaker:
 
     def draw(self, random: np.random.Generator) -> Picture:
         """One collage with its faces."""
-        names = list(LAYOUTS)
-        name = names[random.choice(len(names), p=[LAYOUTS[each][0] for each in names])]
-        _, (fewest, most), (low, high) = LAYOUTS[name]
+        layout = LAYOUTS[random.choice(len(LAYOUTS), p=[each.odds for each in LAYOUTS])]
         canvas = Canvas.on(self._background(random))
-        for _ in range(random.integers(0, 4) if name != "single" else 0):
+        for _ in range(random.integers(0, layout.textures, endpoint=True)):
             self._paste_texture(canvas, random)
-        sizes = np.exp(random.uniform(np.log(low), np.log(high), random.integers(fewest, most)))
-        if name != "empty":
-            for size in sorted(sizes, reverse=True):
-                self._paste_photo(canvas, size, random, tight=name == "crowd")
+        count = random.integers(*layout.photos, endpoint=True)
+        sizes = np.exp(random.uniform(*np.log(layout.sizes), count))
+        for size in sorted(sizes, reverse=True):
+            self._paste_photo(canvas, size, random, layout.tight)
         for box in list(canvas.boxes):
             if random.random() < 0.15:
                 self._occlude(canvas, box, random)
@@ -150,8 +169,7 @@ class CollageMaker:
     ) -> None:
         """Warp a photograph, or one face of it, onto the canvas so that the face is ``size`` px."""
         photo = self.store[random.choice(self.with_faces)]
-        face = random.integers(len(photo.boxes))
-        box = photo.boxes[face]
+        box = _face_to_place(photo, size, random)
         mirrored = random.random() < 0.5
         angle = random.uniform(-1, 1) * (TURN if random.random() < 0.5 else STRONG_TURN)
         for _ in range(4):
@@ -194,6 +212,13 @@ class CollageMaker:
             patch = np.empty_like(canvas.pixels)
             patch[:] = random.integers(0, 256, 3)
         canvas.pixels = cv2.copyTo(patch, mask, canvas.pixels)
+
+
+def _face_to_place(photo: Picture, size: float, random: np.random.Generator) -> np.ndarray:
+    """The box of a face that bears enlarging to ``size``: any such face, or else the largest."""
+    lengths = (photo.boxes[:, 2:] - photo.boxes[:, :2]).max(axis=1)
+    able = np.flatnonzero(photo.sure & (lengths * LARGEST_ENLARGEMENT >= size))
+    return photo.boxes[random.choice(able) if len(able) else lengths.argmax()]
 
 
 def _outline(
