@@ -83,3 +83,12 @@ def decode_landmarks(anchors: Anchors, offsets: torch.Tensor) -> torch.Tensor:
     """The inverse of :func:`encode_landmarks`."""
     offsets = offsets.unflatten(-1, (5, 2)) * anchors.strides[:, None, None]
     return offsets + anchors.centres[:, None]
+
+
+def box_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Intersection over union of boxes ``(..., 4)`` that broadcast against each other."""
+    near = torch.maximum(first[..., :2], second[..., :2])
+    far = torch.minimum(first[..., 2:], second[..., 2:])
+    shared = (far - near).clamp(min=0).prod(-1)
+    areas = [(box[..., 2:] - box[..., :2]).clamp(min=0).prod(-1) for box in (first, second)]
+    return shared / (areas[0] + areas[1] - shared).clamp(min=1e-6)

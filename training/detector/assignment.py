@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from sargan_training.detector.anchors import Anchors
-from sargan_training.detector.losses import box_iou
+from sargan_training.detector.anchors import Anchors, box_iou
 
 CANDIDATES = 9  # anchors of each level nearest to a face's centre
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from sargan_training.detector.anchors import Anchors, decode_boxes, decode_landmarks
+from sargan_training.detector.anchors import Anchors, box_iou, decode_boxes, decode_landmarks
+from sargan_training.detector.assignment import IGNORED
 from sargan_training.detector.network import Predictions
 
 BOX_WEIGHT = 2.0
@@ -30,19 +31,13 @@ class Targets:
     landmarks: torch.Tensor
 
 
-def box_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of boxes that broadcast against each other."""
-    return _shared_and_union(first, second)[0]
-
-
 def diou_loss(predicted: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     """One minus distance-IoU, 0 to 2 each (Zheng et al., "Distance-IoU Loss", 2020)."""
-    iou, _ = _shared_and_union(predicted, boxes)
     between = (predicted[..., :2] + predicted[..., 2:] - boxes[..., :2] - boxes[..., 2:]) / 2
     near = torch.minimum(predicted[..., :2], boxes[..., :2])
     far = torch.maximum(predicted[..., 2:], boxes[..., 2:])
     diagonal = (far - near).square().sum(-1).clamp(min=1e-6)
-    return 1 - iou + between.square().sum(-1) / diagonal
+    return 1 - box_iou(predicted, boxes) + between.square().sum(-1) / diagonal
 
 
 def quality_focal_loss(
@@ -89,22 +84,10 @@ def detection_loss(
 
     quality = torch.zeros_like(predictions.logits)
     quality[has_face] = box_iou(predicted.detach(), targets.boxes)
-    scored = targets.assigned != -2
+    scored = targets.assigned != IGNORED
     score = quality_focal_loss(predictions.logits, quality)[scored].sum() / count
     box = BOX_WEIGHT * diou_loss(predicted, targets.boxes).sum() / count
     landmark = LANDMARK_WEIGHT * landmark_loss(points, targets.landmarks, targets.boxes).sum()
     landmark = landmark / count
     parts = {"score": score.detach(), "box": box.detach(), "landmark": landmark.detach()}
     return score + box + landmark, parts
-
-
-def _shared_and_union(
-    first: torch.Tensor, second: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """IoU and area of the union."""
-    near = torch.maximum(first[..., :2], second[..., :2])
-    far = torch.minimum(first[..., 2:], second[..., 2:])
-    shared = (far - near).clamp(min=0).prod(-1)
-    areas = [(box[..., 2:] - box[..., :2]).clamp(min=0).prod(-1) for box in (first, second)]
-    union = (areas[0] + areas[1] - shared).clamp(min=1e-6)
-    return shared / union, union
