@@ -32,6 +32,7 @@ from PIL import Image
 from sargan_plugin import ExpressionEditor, FaceDetector
 from sargan_plugin.faces import select_faces
 from sargan_plugin.video.codecs import ENCODERS
+from sargan_training.command import run_script
 
 RATE = 25
 PAN = (60.0, 20.0)  # px over the clip
@@ -143,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

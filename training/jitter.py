@@ -34,6 +34,7 @@ from sargan_plugin.video.one_euro import Smoothing
 from sargan_plugin.video.places import open_source
 from sargan_plugin.video.steady import steady_faces
 from sargan_plugin.video.tracker import Tracker
+from sargan_training.command import run_script
 
 RATE = 25
 PAN = (30.0, 12.0)  # px over the whole clip
@@ -196,4 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
