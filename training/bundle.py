@@ -1,13 +1,15 @@
-"""Turn a checkpoint of a run into weights that ship with the package.
+"""Turn checkpoints of a run into weights that ship with the package.
 
     python -m sargan_training.bundle runs/flow/average_002600.pt sargan_flow_128.lfw
 
-Writes ``weights/NAME.safetensors`` (half precision) and prints the checksum for the manifest.
+Several checkpoints of one run are averaged, weight by weight. Writes
+``weights/NAME.safetensors`` (half precision) and prints the checksum for the manifest.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -32,12 +34,20 @@ def largest_error(first: Generator, second: Generator, size: int = 128) -> float
     return float(difference.abs().max()) * 127.5
 
 
+def mean_of(generators: Sequence[Generator]) -> Generator:
+    """The first generator with the mean of all their weights (Wortsman et al., 2022)."""
+    states = [generator.state_dict() for generator in generators]
+    mean = {key: torch.stack([state[key] for state in states]).mean(dim=0) for key in states[0]}
+    generators[0].load_state_dict(mean)
+    return generators[0]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoints", type=Path, nargs="+")
     parser.add_argument("name", help="architecture.tag")
     arguments = parser.parse_args()
-    generator = load_checkpoint(arguments.checkpoint)
+    generator = mean_of([load_checkpoint(path) for path in arguments.checkpoints])
     state = {key: value.half() for key, value in generator.state_dict().items()}
     path = Path(str(files("sargan_weights"))) / f"{arguments.name}.safetensors"
     save_file(state, path, metadata={"architecture": arguments.name.partition(".")[0]})

@@ -66,3 +66,8 @@ def test_pretrain_train_resume_and_bundle(data, tmp_path, monkeypatch, capsys):
     torch.testing.assert_close(
         generator.state_dict(), {key: value.half().float() for key, value in saved.items()}
     )
+    both = [folder / "average_000001.pt", folder / "average_000002.pt"]
+    run(bundle, monkeypatch, *both, "sargan_flow_128.mean")
+    first, second = (torch.load(each, weights_only=True)["to_flow.weight"] for each in both)
+    mean = create_generator(tmp_path / "sargan_flow_128.mean.safetensors").to_flow.weight
+    torch.testing.assert_close(mean.data, (first + second) / 2, atol=1e-3, rtol=1e-2)
