@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,9 +46,7 @@ def detect(
         raise UsageError(f"{printable_name(source)}: is a folder; give one picture.")
     if draw:
         with usage():
-            check_drawing(draw, overwrite)
-        if os.path.realpath(draw) == os.path.realpath(source):
-            raise UsageError(f"{printable_name(draw)}: is the original, and stays as it is.")
+            check_drawing(draw, overwrite, source)
     picture = load_picture(source)
     finder = FaceDetector(detector, device=device, any_rotation=any_rotation)
     faces = finder.detect(rounded_to_8_bits(picture.pixels))

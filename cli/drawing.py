@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,17 +38,19 @@ def draw_faces(image: Image.Image, faces: Sequence[Face]) -> None:
         draw.text(corner, str(number), fill=LABEL, font=font)
 
 
-def check_drawing(path: Path, overwrite: bool) -> None:
+def check_drawing(path: Path, overwrite: bool, original: Path | None = None) -> None:
     """Refuse a name under which no drawing can be written.
 
     Raises:
-        SarganError: it does not end like a picture, or is there already.
+        SarganError: it does not end like a picture, is there already, or is the original.
     """
     if path.suffix.lower() not in EXTENSIONS:
         known = ", ".join(EXTENSIONS)
         raise SarganError(f"{printable_name(path)}: does not end like a picture ({known}).")
     if path.exists() and not overwrite:
         raise SarganError(f"{printable_name(path)}: is there already; --overwrite replaces it.")
+    if original is not None and os.path.realpath(path) == os.path.realpath(original):
+        raise SarganError(f"{printable_name(path)}: is the original, and stays as it is.")
 
 
 def write_drawing(image: Image.Image, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ import typer
 from sargan_cli import options, video_options
 from sargan_cli.console import Output, Report, json_path
 from sargan_cli.progress import Progress
-from sargan_cli.usage import UsageError, usage
+from sargan_cli.usage import usage
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,9 +68,7 @@ def tracks(
 
     path = sheet or Path(f"{source.stem or 'video'}.tracks.jpg")
     with usage():
-        check_drawing(path, overwrite)
-    if path.exists() and os.path.realpath(path) == os.path.realpath(source):
-        raise UsageError(f"{printable_name(path)}: is the original, and stays as it is.")
+        check_drawing(path, overwrite, source)
     output = Output(quiet)
     found = _look_through(source, rate, detector, any_rotation, detect_every, device, output)
     if not found:

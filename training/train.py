@@ -62,8 +62,8 @@ FLOW_HEAD_RATE = 5  # times the rate of the rest; it starts at zero
 
 def draw_sources(faces: FaceSet) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch of crops with labels, from all photos alike."""
-    index = torch.randint(len(faces.labels), (BATCH,))
-    return training_crops(faces, index), faces.labels[index]
+    index = torch.randint(len(faces.crops), (BATCH,))
+    return training_crops(faces, index), faces.shares[index].argmax(dim=1)
 
 
 def training_crops(faces: FaceSet, index: torch.Tensor) -> torch.Tensor:
