@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sargan_plugin.errors import SarganError
+from sargan_plugin.images import printable_name
 from sargan_training.data.annotated import (
     LANDMARKS,
     FaceRow,
@@ -13,8 +14,8 @@ from sargan_training.data.annotated import (
     read_photo,
     read_rows,
 )
-from sargan_training.data.crops import MARGIN, Crops, aligned_crop, central, to_unit
-from sargan_training.data.faces import FaceSet, balanced_indices, is_held_out
+from sargan_training.data.crops import MARGIN, Crops, aligned_crop, central, margin_of, to_unit
+from sargan_training.data.faces import FaceSet, balanced_indices, balanced_weights, is_held_out
 from sargan_training.data.shards import is_prepared, load_shards
 
 
@@ -31,13 +32,21 @@ def load_faces(
         second_opinion: a CSV of path and seven probabilities that softens the labels.
 
     Raises:
-        SarganError: when the crops are of another size.
+        SarganError: when there is no such data, or the crops are of another size.
     """
-    faces = load_shards(data) if is_prepared(data) else load_annotated(data, cache, size)
-    if faces.crops.side != size + 2 * MARGIN:
+    prepared = is_prepared(data)
+    missing = [name for name in ("expressions.csv", "faces.csv") if not (data / name).is_file()]
+    if missing and not prepared:
+        raise SarganError(
+            f"{printable_name(data)}: holds neither prepared crops (see train prepare) nor "
+            f"annotated photos: there is no {missing[0]}."
+        )
+    faces = load_shards(data) if prepared else load_annotated(data, cache, size)
+    side = size + 2 * margin_of(size)
+    if faces.crops.side != side:
         raise SarganError(
             f"{data}: holds crops of {faces.crops.side} px with their surroundings, and "
-            f"{size + 2 * MARGIN} are needed; prepare with --size {size}."
+            f"{side} are needed; prepare with --size {size}."
         )
     return faces if second_opinion is None else faces.softened_by(second_opinion)
 
@@ -51,11 +60,13 @@ __all__ = [
     "aligned_crop",
     "annotated_points",
     "balanced_indices",
+    "balanced_weights",
     "central",
     "is_held_out",
     "load_annotated",
     "load_faces",
     "load_shards",
+    "margin_of",
     "read_photo",
     "read_rows",
     "to_unit",

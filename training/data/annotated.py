@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import replacing
-from sargan_training.data.crops import Crops, aligned_crop
+from sargan_training.data.crops import Crops, aligned_crop, margin_of
 from sargan_training.data.faces import FaceSet
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -79,7 +79,8 @@ class _Photos(Dataset):
     def __getitem__(self, index: int) -> np.ndarray:
         torch.set_num_threads(1)
         row = self.rows[index]
-        return aligned_crop(read_photo(self.root / row.path), row.landmarks, self.size)
+        photo = read_photo(self.root / row.path)
+        return aligned_crop(photo, row.landmarks, self.size, margin_of(self.size))
 
 
 def load_annotated(root: Path, cache: Path, size: int) -> FaceSet:

@@ -9,8 +9,14 @@ import torch
 
 from sargan_plugin.align import crop_faces, face_matrices
 
-# Crops are kept with this many pixels of surroundings on each side, for geometric augmentation.
+# Crops of 128 px are kept with this many pixels of surroundings on each side, for geometric
+# augmentation; others in proportion.
 MARGIN = 16
+
+
+def margin_of(size: int) -> int:
+    """Surroundings kept on each side of a crop, in its own pixels."""
+    return round(MARGIN * size / 128)
 
 
 class Crops:
@@ -34,8 +40,15 @@ class Crops:
         """Side of a crop with its surroundings, in pixels."""
         return self.files[0].shape[1]
 
+    @property
+    def size(self) -> int:
+        """Side of the canonical crop inside."""
+        return round(self.side * 128 / (128 + 2 * MARGIN))
+
     def __getitem__(self, index: torch.Tensor | Sequence[int] | slice) -> torch.Tensor:
-        positions = self._positions[index]
+        # NumPy takes a tensor of one number for that number, and an empty list for floats.
+        where = index if isinstance(index, slice) else np.asarray(index, dtype=np.int64)
+        positions = self._positions[where]
         file = np.searchsorted(self._starts, positions, side="right") - 1
         crops = [self.files[f][p - self._starts[f]] for f, p in zip(file, positions, strict=True)]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
@@ -74,5 +87,6 @@ def to_unit(crops: torch.Tensor) -> torch.Tensor:
 
 
 def central(crops: torch.Tensor) -> torch.Tensor:
-    """The canonical crop without its surroundings."""
-    return crops[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+    """The canonical crop without its surroundings, from ``(..., S + 2 margin, same)``."""
+    margin = round(crops.shape[-1] * MARGIN / (128 + 2 * MARGIN))
+    return crops[..., margin:-margin, margin:-margin]

@@ -12,6 +12,7 @@ import torch
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.images import printable_name
 from sargan_training.data.crops import Crops
 
 # The weight of a hand-given label against the second opinion: a hand-given label stands unless the
@@ -73,15 +74,33 @@ class FaceSet:
 
 
 def read_opinions(path: Path) -> dict[str, list[float]]:
-    """Seven probabilities for each photograph's path."""
-    with path.open(newline="") as stream:
-        return {
-            row["path"]: [float(row[name]) for name in EXPRESSIONS]
-            for row in csv.DictReader(stream)
-        }
+    """Seven probabilities for each photograph's path.
+
+    Raises:
+        SarganError: when the file cannot be read or is no such CSV.
+    """
+    try:
+        with path.open(newline="") as stream:
+            return {
+                row["path"]: [float(row[name]) for name in EXPRESSIONS]
+                for row in csv.DictReader(stream)
+            }
+    except OSError as error:
+        reason = error.strerror or error
+        raise SarganError(f"{printable_name(path)}: cannot be read: {reason}") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise SarganError(
+            f"{printable_name(path)}: is no CSV of path and {len(EXPRESSIONS)} probabilities, as "
+            "relabel.py writes it."
+        ) from error
+
+
+def balanced_weights(shares: torch.Tensor) -> torch.Tensor:
+    """Weights ``(N,)`` to draw photos by so that every expression is shown equally often, soft
+    labels counted as such."""
+    return shares @ (1 / shares.sum(dim=0).clamp(min=1))
 
 
 def balanced_indices(shares: torch.Tensor, count: int) -> torch.Tensor:
-    """Draw indices so that every expression is shown equally often, soft labels counted as such."""
-    weights = shares @ (1 / shares.sum(dim=0).clamp(min=1))
-    return torch.multinomial(weights, count, replacement=True)
+    """Draw indices by :func:`balanced_weights`."""
+    return torch.multinomial(balanced_weights(shares), count, replacement=True)

@@ -16,7 +16,7 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import load_picture, printable_name, replacing
 from sargan_plugin.strips import rounded_to_8_bits
-from sargan_training.data.crops import MARGIN, aligned_crop
+from sargan_training.data.crops import aligned_crop, margin_of
 from sargan_training.data.layouts import LabelledPhoto
 from sargan_training.data.shards import SETTINGS, ShardName, read_facts, write_shard
 
@@ -129,11 +129,6 @@ def _make_shard(shard, names, photos, detector, size, pool) -> dict[str, list]:
     outer = size + 2 * margin_of(size)
     write_shard(shard, np.array(crops, np.uint8).reshape(-1, outer, outer, 3), faces, skipped)
     return {"faces": faces, "skipped": skipped}
-
-
-def margin_of(size: int) -> int:
-    """Surroundings kept on each side of a crop, in its own pixels."""
-    return round(MARGIN * size / 128)
 
 
 def _crop(photo: LabelledPhoto, detector: Detector, size: int) -> np.ndarray | str:
