@@ -8,6 +8,7 @@ loaded. Entries with a ``url`` are fetched once into a cache folder.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -223,8 +224,8 @@ def create_generator(
 
     Args:
         name: ``architecture.tag`` of the manifest, a bare architecture, the path of a
-            ``.safetensors`` file whose metadata names its ``architecture``, or None for the
-            manifest's default.
+            ``.safetensors`` file whose metadata names its ``architecture`` (and its ``options`` as
+            JSON, where they are not the usual ones), or None for the manifest's default.
         pretrained: load weights; without, they are random (for training).
         manifest: the installed package's by default.
         **options: passed to the architecture, for instance ``channels=32``.
@@ -236,12 +237,22 @@ def create_generator(
     register_generators()
     if str(name).endswith(".safetensors"):
         path = Path(str(name))
-        return _load(path, _architecture_in(path), options)
+        architecture, stored = architecture_in(path)
+        return _load(path, architecture, stored | options)
     if not pretrained:
-        return timm.create_model(_known_architecture(str(name).partition(".")[0]), **options)
+        return _built(str(name).partition(".")[0], options)
     manifest = manifest or Manifest()
     weights = manifest.find(None if name is None else str(name))
     return _load(manifest.path_of(weights), weights.architecture, options)
+
+
+def _built(architecture: str, options: dict[str, object]) -> Generator:
+    name = _known_architecture(architecture)
+    try:
+        return timm.create_model(name, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise SarganError(f"{name} cannot be built with {options}: {reason}") from error
 
 
 def _known_architecture(name: str) -> str:
@@ -252,7 +263,12 @@ def _known_architecture(name: str) -> str:
     return name
 
 
-def _architecture_in(path: Path) -> str:
+def architecture_in(path: Path) -> tuple[str, dict[str, object]]:
+    """The architecture that a weights file names, and the options it was built with.
+
+    Raises:
+        SarganError: when it is no such file.
+    """
     if not path.is_file():
         raise SarganError(f"{path}: there is no such weights file.")
     try:
@@ -262,11 +278,14 @@ def _architecture_in(path: Path) -> str:
         raise SarganError(f"{path}: not a readable safetensors file ({error}).") from error
     if "architecture" not in metadata:
         raise SarganError(f"{path}: its metadata does not name an architecture.")
-    return metadata["architecture"]
+    try:
+        return metadata["architecture"], dict(json.loads(metadata.get("options", "{}")))
+    except (ValueError, TypeError) as error:
+        raise SarganError(f"{path}: the options in its metadata are no JSON object.") from error
 
 
 def _load(path: Path, architecture: str, options: dict[str, object]) -> Generator:
-    generator = timm.create_model(_known_architecture(architecture), **options)
+    generator = _built(architecture, options)
     try:
         with safe_open(path, framework="pt") as stream:
             state = {key: stream.get_tensor(key).float() for key in stream.keys()}  # noqa: SIM118
