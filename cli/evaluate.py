@@ -30,7 +30,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="Names from 'models list', .safetensors files, or a run's average_*.pt.",
+            help="Names from 'models list', or files such as a run's average_*.safetensors.",
         ),
     ],
     data: Annotated[

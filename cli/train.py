@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sargan_cli import options
-from sargan_cli.console import Output, Report
+from sargan_cli.console import Output, Report, json_path
 from sargan_cli.progress import Progress
+from sargan_cli.usage import usage
 
 if TYPE_CHECKING:
     from sargan_training.data.layouts import Listing
+    from sargan_training.recipe import Recipe
 
 app = typer.Typer(help="From photographs to models.", rich_markup_mode="rich")
 
@@ -28,6 +30,34 @@ class Layout(str, Enum):
     lfw = "lfw"
     kdef = "kdef"
     rafd = "rafd"
+
+
+class Accelerator(str, Enum):
+    """What training computes on."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Strategy(str, Enum):
+    """How several devices share the work."""
+
+    auto = "auto"
+    ddp = "ddp"
+
+
+class Precision(str, Enum):
+    """What networks compute in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16-mixed"
+    fp16 = "fp16-mixed"
+
+
+_HARDWARE = "What to compute on"
 
 
 @app.callback()
@@ -98,6 +128,150 @@ def prepare(
         "{held_out} held out".format(folder=printable_name(destination), **data)
     )
     return Report(data, 0 if faces else 1)
+
+
+@app.command("run")
+def run(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name from 'train recipes', or a .toml file.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            readable=False,
+            help="What 'train prepare' wrote, or annotated photos.",
+        ),
+    ],
+    run: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            readable=False,
+            help="For checkpoints, averages and figures; the crops of annotated photos are kept "
+            "beside it. A run that is there is gone on with.",
+        ),
+    ],
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Change a field of the recipe: losses.mask=4."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Short for --set steps=N.")
+    ] = None,
+    second_opinion: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Labels written by sargan_training.relabel, mixed in."),
+    ] = None,
+    accelerator: Annotated[Accelerator, typer.Option(rich_help_panel=_HARDWARE)] = Accelerator.auto,
+    devices: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="Devices, or processes on a CPU, that share every batch.",
+        ),
+    ] = 1,
+    strategy: Annotated[
+        Strategy, typer.Option(rich_help_panel=_HARDWARE, help="How several devices share it.")
+    ] = Strategy.auto,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            rich_help_panel=_HARDWARE,
+            show_default="bf16-mixed where that is faster than fp32, else fp32",
+        ),
+    ] = Precision.auto,
+    accumulate: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="Compute a batch in N parts, to save memory.",
+        ),
+    ] = 1,
+    compile_generator: Annotated[
+        bool,
+        typer.Option("--compile", rich_help_panel=_HARDWARE, help="Use torch.compile."),
+    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> Report:
+    """Train a generator by a recipe. Ctrl-C saves; the same command goes on from there."""
+    from sargan_training.recipe_files import load_recipe
+
+    changes = [*(change or []), *([] if steps is None else [f"steps={steps}"])]
+    with usage():
+        wanted = load_recipe(recipe, changes)
+    from sargan_cli.training_progress import TrainingProgress
+    from sargan_training.hardware import Hardware
+    from sargan_training.train import train as train_generator
+
+    hardware = Hardware(
+        accelerator.value, devices, strategy.value, precision.value, accumulate, compile_generator
+    )
+    output = Output(quiet)
+    with TrainingProgress(wanted.steps, wanted.batch, quiet=quiet) as progress:
+        trained = train_generator(
+            wanted,
+            data,
+            run,
+            hardware,
+            second_opinion=second_opinion,
+            say=progress.say,
+            report=progress.report,
+        )
+    if trained.average is not None:
+        output.say(f"{json_path(trained.average)}: the average of step {trained.step}")
+    if trained.best is not None:
+        share, step = trained.best
+        output.say(
+            f"{json_path(run / 'best.safetensors')}: the average of step {step}; {share:.0%} of "
+            "held-out edits were read as the target by the run's own network, which flatters: "
+            "see sargan-cli evaluate"
+        )
+    return Report({
+        "run": json_path(run),
+        "step": trained.step,
+        "average": None if trained.average is None else json_path(trained.average),
+        "best": trained.best and {"read": trained.best[0], "step": trained.best[1]},
+    })  # fmt: skip
+
+
+@app.command("recipes")
+def recipes(
+    json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False
+) -> Report:
+    """List the recipes that 'train run' takes."""
+    from rich.table import Table
+
+    from sargan_training.recipe_files import load_recipe, recipe_names
+
+    table = Table("name", "system", "what it trains", "losses", "steps", "batch")
+    known = {name: load_recipe(name) for name in recipe_names()}
+    for name, recipe in known.items():
+        size = str(recipe.steps), str(recipe.batch)
+        table.add_row(name, recipe.system, recipe.description, _losses(recipe), *size)
+    Output(quiet).show(table)
+    return Report({"recipes": {name: recipe.to_dict() for name, recipe in known.items()}})
+
+
+def _losses(recipe: Recipe) -> str:
+    from sargan_training.recipe import WassersteinRecipe
+
+    if isinstance(recipe, WassersteinRecipe):
+        weights = recipe.losses
+        return (
+            f"WGAN-GP {weights.gradient_penalty:g}, class {weights.classes:g}, "
+            f"cycle {weights.cycle:g}"
+        )
+    weights = recipe.losses
+    return f"hinge, R1 {weights.r1:g}, reader, mask {weights.mask:g}, flow {weights.flow:g}"
 
 
 def _summary(listing: Listing, faces: int, skipped: list[dict[str, str]]) -> dict[str, Any]:

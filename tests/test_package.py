@@ -94,10 +94,11 @@ def test_every_module_is_imported_from_the_installed_wheel(site):
         assert Path(path).is_relative_to(site), name
 
 
-def test_wheel_holds_the_weights_and_nothing_foreign(wheel):
+def test_wheel_holds_weights_and_recipes_and_nothing_foreign(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "sargan_weights/manifest.toml" in names
     assert any(name.endswith(".safetensors") for name in names)
+    assert "sargan_training/recipes/sargan_128.toml" in names
     tops = {name.split("/")[0] for name in names}
     assert tops - {*PACKAGES} == {name for name in tops if name.endswith(".dist-info")}
 

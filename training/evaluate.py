@@ -31,7 +31,6 @@ from sargan_training.evaluation.judges import (
 )
 from sargan_training.evaluation.realism import kernel_distance, two_sample_test
 from sargan_training.evaluation.subjects import Subjects, edit_subjects, held_out_subjects
-from sargan_training.weights import load_checkpoint
 
 FREQUENT = 5  # the first five expressions have enough photos to be judged by
 
@@ -124,11 +123,9 @@ class Evaluation:
         """The figures of one model, and the edited crops of each expression.
 
         Args:
-            model: a name in the manifest, a ``.safetensors`` file, or a run's ``.pt``.
+            model: a name in the manifest, or a ``.safetensors`` file such as a run's averages.
         """
-        is_checkpoint = model.endswith(".pt")
-        generator = load_checkpoint(Path(model)) if is_checkpoint else create_generator(model)
-        editor = ExpressionEditor(model=generator)
+        editor = ExpressionEditor(model=create_generator(model))
         figures = Figures(model)
         edits = []
         by_tone: dict[str, list[np.ndarray]] = {tone: [] for tone in appearance.SKIN_TONES}

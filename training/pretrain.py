@@ -1,81 +1,100 @@
-"""Teach a network to read expressions before the game starts.
-
-    python -m sargan_training.pretrain --data DATA --run runs/flow --minutes 6
-
-Without this start the same generator reached 27 % instead of 79 % recognised edits.
-"""
+"""Teach a network to read expressions, before a game starts or as a judge."""
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torch import nn
 
-from sargan_training.augment import expression_augmentation, jittered_crops
-from sargan_training.command import run_script
-from sargan_training.data import FaceSet, balanced_indices, central, load_faces, to_unit
-from sargan_training.discriminator import ExpressionReader
+from sargan_training.augment import expression_augmentation, training_crops
+from sargan_training.checkpoints import read_state, save_state, set_state
+from sargan_training.data import FaceSet, balanced_indices, central, to_unit
+from sargan_training.draws import Draws
+from sargan_training.losses import class_loss
+from sargan_training.precision import fast_autocast
+from sargan_training.recipe import Pretraining
+
+SECONDS_BETWEEN_SAVES = 60
 
 
-def class_accuracy(network, faces: FaceSet) -> list[float]:
+def class_accuracy(network: nn.Module, faces: FaceSet) -> list[float]:
     """Share of photos read as labelled, for each expression (NaN where there is no photo)."""
+    device = next(network.parameters()).device
     network.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        read = torch.cat(
-            [network(to_unit(central(part))).argmax(1) for part in faces.crops.split(64)]
-        )
+    with torch.no_grad(), fast_autocast(device):
+        images = (to_unit(central(part)).to(device) for part in faces.crops.split(64))
+        read = [network(part).argmax(dim=1) for part in images]
     network.train()
-    right = (read == faces.labels).float()
+    right = (torch.cat(read).cpu() == faces.labels).float()
     return [right[faces.labels == k].mean().item() for k in range(7)]
 
 
-def train_classifier(network, faces: FaceSet, minutes: float, batch: int = 32) -> None:
-    """Train a network (images to logits) on class-balanced batches for so many minutes."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-4, weight_decay=0.02)
-    start, step = time.monotonic(), 0
-    while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
+def train_classifier(
+    network: nn.Module,
+    faces: FaceSet,
+    lessons: Pretraining,
+    *,
+    autocast: Callable[[], AbstractContextManager] | None = None,
+    unfinished: Path | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    alive: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = print,
+) -> bool:
+    """Train a network (images to logits) on class-balanced batches for so many minutes.
+
+    Args:
+        network: on its device.
+        faces: to train on.
+        lessons: how long and how.
+        autocast: context to compute in; bfloat16 where that is fast without it.
+        unfinished: file that keeps the state every minute and that an interrupted training goes on
+            from; it is removed at the end.
+        stopped: asked after every step whether to stop early.
+        alive: called every minute.
+        say: takes a line every hundred steps.
+
+    Returns:
+        Whether the time is over; false when stopped early.
+    """
+    device = next(network.parameters()).device
+    autocast = autocast or (lambda: fast_autocast(device))
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=lessons.rate, weight_decay=lessons.weight_decay
+    )
+    parts = {"network": network, "optimizer": optimizer}
+    seconds, step = 0.0, 0
+    if unfinished is not None and unfinished.exists():
+        saved = read_state(unfinished, device)
+        set_state(unfinished, saved, parts)
+        seconds, step = saved["seconds"], saved["step"]
+    saved_at = time.monotonic()
+    start = saved_at - seconds
+    while (spent := (time.monotonic() - start) / (60 * lessons.minutes)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = 3e-4 * min(1, 4 * (1 - spent))
-        index = balanced_indices(faces.shares, batch)
-        images = jittered_crops(
-            to_unit(faces.crops[index]), 128, scale=0.08, rotation=0.08, shift=4
-        )
-        images = expression_augmentation(images)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network(images)
-        loss = F.cross_entropy(logits.float(), faces.shares[index], label_smoothing=0.1)
+            group["lr"] = lessons.rate * min(1, 4 * (1 - spent))
+        index = balanced_indices(faces.shares, lessons.batch)
+        images = training_crops(faces.crops, index, lessons.jitter, Draws(lessons.batch, device))
+        with autocast():
+            logits = network(expression_augmentation(images))
+        loss = class_loss(logits, faces.shares[index].to(device), lessons.smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         step += 1
         if step % 100 == 0:
-            print(f"step {step}  {spent:4.0%}  loss {loss.item():.3f}", flush=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--second-opinion", type=Path, help="a CSV written by relabel.py")
-    parser.add_argument("--minutes", type=float, default=6)
-    arguments = parser.parse_args()
-    torch.manual_seed(0)
-    train, held_out = load_faces(
-        arguments.data,
-        arguments.run.parent / "crops_128.npy",
-        second_opinion=arguments.second_opinion,
-    ).split()
-    network = ExpressionReader()
-    if (arguments.run / "pretrained.pt").exists():
-        network.load_state_dict(torch.load(arguments.run / "pretrained.pt", weights_only=True))
-    train_classifier(network, train, arguments.minutes)
-    print("held-out accuracy", [f"{value:.2f}" for value in class_accuracy(network, held_out)])
-    arguments.run.mkdir(parents=True, exist_ok=True)
-    torch.save(network.state_dict(), arguments.run / "pretrained.pt")
-
-
-if __name__ == "__main__":
-    run_script(main)
+            say(f"step {step}  {spent:4.0%}  loss {loss.item():.3f}")
+        now, stop = time.monotonic(), stopped()
+        if now - saved_at > SECONDS_BETWEEN_SAVES or stop:
+            saved_at = now
+            alive()
+            if unfinished is not None:
+                save_state(unfinished, parts, seconds=now - start, step=step)
+        if stop:
+            return False
+    if unfinished is not None:
+        unfinished.unlink(missing_ok=True)
+    return True

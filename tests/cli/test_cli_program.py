@@ -26,7 +26,14 @@ assert not heavy, heavy
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--help"], ["edit", "--help"], ["edit-video", "--help"], ["--version"]],
+    [
+        [],
+        ["--help"],
+        ["edit", "--help"],
+        ["edit-video", "--help"],
+        ["train", "run", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_answers_without_heavy_imports(arguments):
     done = subprocess.run(

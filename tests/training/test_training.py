@@ -1,18 +1,68 @@
-"""The training commands, run for a moment on a tiny synthetic data set in LFW's layout."""
+"""Training and what surrounds it, for a moment on a tiny synthetic data set in LFW's layout."""
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sargan_plugin.zoo import checksum, create_generator
-from sargan_training import bundle, pretrain, train
-from sargan_training.data import is_held_out, load_faces, read_rows
+from sargan_cli.app import main
+from sargan_cli.training_progress import TrainingProgress
+from sargan_plugin.errors import SarganError
+from sargan_plugin.zoo import architecture_in, checksum, create_generator
+from sargan_training import bundle, hardware, pretrain
+from sargan_training.data import FaceSet, is_held_out, load_faces, read_rows
+from sargan_training.games import GAMES, HingeGame
+from sargan_training.hardware import Hardware
+from sargan_training.recipe_files import load_recipe
+from sargan_training.train import share_of_rate, train
 
 pytest_plugins = ["lfw_stage"]
+
+CPU = Hardware("cpu", precision="fp32")
+SMALL = ["batch=4", "save_every=2", "report_every=1", "generator.crop_size=64"]
+TINY = {
+    "sargan_flow_128": ["generator.channels=4", "generator.blocks=1", "discriminator.channels=4"],
+    "sargan_128": ["generator.channels=4", "discriminator.channels=2"],
+    "usgan_128": ["generator.channels=4", "discriminator.channels=2"],
+    "stargan_128": ["generator.channels=4", "discriminator.channels=2"],
+}
+TINY["sargan_flow_128"] += ["pretraining.minutes=0", "losses.paint_from=1"]
+for _name in ("sargan_128", "usgan_128", "stargan_128"):
+    TINY[_name] += ["losses.generator_every=2"]
+
+
+@pytest.fixture
+def place(data, request):
+    """Names of run folders for this test, all in one folder: crops are cut once for all."""
+    test = request.node.name.translate({ord("["): "-", ord("]"): None})
+    return lambda name="run": data.parent / f"{data.name}_runs" / f"{test}-{name}"
+
+
+def tiny(system, *changes):
+    return load_recipe(system, [*SMALL, *TINY[system], *changes])
+
+
+def state(folder):
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def same(first, second):
+    """Whether two checkpoints hold the same numbers, bit for bit."""
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
 
 
 def test_rows_are_read_and_cut_along_the_template(data, tmp_path):
@@ -43,31 +93,252 @@ def test_split_is_by_person_and_stable():
     assert is_held_out("Tiger_Woods") and not is_held_out("Tony_Blair")
 
 
-def run(module, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-    module.main()
+@pytest.mark.parametrize("system", TINY)
+def test_every_system_trains_goes_on_and_leaves_weights(system, data, place):
+    folder, told = place("run"), []
+    done = train(tiny(system, "steps=2"), data, folder, CPU, say=told.append)
+    assert (done.step, done.average) == (2, folder / "average_000002.safetensors")
+    again = train(tiny(system, "steps=4"), data, folder, CPU, say=told.append)
+    assert told[0].startswith("1 cpu process, fp32, ")
+    assert told[-1] == "resumed at step 2; steps was 2, now 4"
+    assert again.step == 4
+    architecture, options = architecture_in(again.average)
+    assert (architecture, options["crop_size"]) == (system, 64)
+    generator = create_generator(again.average)
+    assert generator.crop_size == 64
+    saved = state(folder)["average"]
+    for name, value in generator.state_dict().items():
+        torch.testing.assert_close(value, saved[f"module.{name}"])
+    assert again.best is not None and (folder / "best.safetensors").exists()
+    assert Image.open(folder / "sheet_000004.png").size[1] > 8 * 64
+    figures = EventAccumulator(str(folder / "tensorboard")).Reload()
+    # The discriminator's losses of every step; the edits every two.
+    name = "critic" if system == "sargan_flow_128" else "discriminator"
+    assert [each.step for each in figures.Scalars(name)] == [1, 2, 3, 4]
+    assert [each.step for each in figures.Scalars("read_as_target")] == [2, 4]
+    assert [each.step for each in figures.Images("edits")] == [2, 4]
 
 
-def test_pretrain_train_resume_and_bundle(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "BATCH", 4)
-    folder = tmp_path / "runs" / "smoke"
-    run(pretrain, monkeypatch, "--data", data, "--run", folder, "--minutes", "0.01")
-    common = ("--data", data, "--run", folder, "--save-every", 1)
-    run(train, monkeypatch, *common, "--steps", 1)
-    run(train, monkeypatch, *common, "--steps", 2)
-    assert "resumed at step 1" in capsys.readouterr().out
-    assert (folder / "sheet_000002.png").exists()
-    monkeypatch.setattr(bundle, "files", lambda package: tmp_path)
-    run(bundle, monkeypatch, folder / "average_000002.pt", "sargan_flow_128.smoke")
-    path = tmp_path / "sargan_flow_128.smoke.safetensors"
-    assert checksum(path) in capsys.readouterr().out
-    generator = create_generator(path)
-    saved = torch.load(folder / "average_000002.pt", weights_only=True)
-    torch.testing.assert_close(
-        generator.state_dict(), {key: value.half().float() for key, value in saved.items()}
+def first_gradients(folder):
+    """The gradients of the first update of every network, as Adam's first moments keep them."""
+    saved = state(folder)
+    return {
+        name: torch.cat([each["exp_avg"].flatten() for each in part["state"].values()])
+        for name, part in saved.items()
+        if name.endswith(" optimizer")
+    }
+
+
+def assert_same_gradients(folder, reference):
+    expected = first_gradients(reference)
+    for name, gradients in first_gradients(folder).items():
+        difference = (gradients - expected[name]).norm() / expected[name].norm()
+        assert expected[name].norm() > 0
+        assert difference < 1e-3, name
+
+
+ONE_STEP = ["steps=1", "losses.paint_from=0", "losses.critic_updates=1"]
+RELEASED_STEP = ["steps=1", "losses.generator_every=1"]
+
+
+@pytest.mark.parametrize(
+    ("system", "step"), [("sargan_flow_128", ONE_STEP), ("sargan_128", RELEASED_STEP)]
+)
+def test_accumulated_gradients_are_those_of_the_whole_batch(system, step, data, place):
+    for parts in (1, 2, 4):
+        parted = Hardware("cpu", precision="fp32", accumulate=parts)
+        train(tiny(system, *step), data, place(str(parts)), parted)
+    assert_same_gradients(place("2"), place("1"))
+    assert_same_gradients(place("4"), place("1"))
+
+
+def command(recipe, data, folder, *more):
+    changes = [part for change in (*SMALL, *TINY[recipe]) for part in ("--set", change)]
+    places = ["--data", data, "--run", folder, "--accelerator", "cpu", "--precision", "fp32"]
+    return [str(part) for part in ("train", "run", recipe, *places, *changes, *more)]
+
+
+def test_two_processes_compute_the_gradients_of_one(data, place):
+    changes = [part for change in ONE_STEP for part in ("--set", change)]
+    arguments = command("sargan_flow_128", data, place("two"), *changes)
+    program = [sys.executable, "-m", "sargan_cli", *arguments, "--devices", "2"]
+    done = subprocess.run([*program, "--strategy", "ddp"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("average_000001.safetensors") == 1  # one of them tells
+    train(tiny("sargan_flow_128", *ONE_STEP), data, place("one"), CPU)
+    assert_same_gradients(place("two"), place("one"))
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from sargan_training.hardware import Hardware
+from sargan_training.recipe_files import load_recipe
+from sargan_training.train import train
+_, data, run, *changes = sys.argv
+train(load_recipe("sargan_flow_128", changes), Path(data), Path(run),
+      Hardware("cpu", precision="fp32"), report=lambda step, values: print(step, flush=True))
+"""
+
+
+def test_a_killed_run_loses_one_interval_at_most_and_ends_as_if_it_had_not(data, place):
+    changes = [*SMALL, *TINY["sargan_flow_128"], "steps=40", "save_every=5"]
+    arguments = [str(data), str(place("killed")), *changes]
+    job = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, text=True
     )
-    both = [folder / "average_000001.pt", folder / "average_000002.pt"]
-    run(bundle, monkeypatch, *both, "sargan_flow_128.mean")
-    first, second = (torch.load(each, weights_only=True)["to_flow.weight"] for each in both)
-    mean = create_generator(tmp_path / "sargan_flow_128.mean.safetensors").to_flow.weight
-    torch.testing.assert_close(mean.data, (first + second) / 2, atol=1e-3, rtol=1e-2)
+    for line in job.stdout:
+        if line == "6\n":
+            break
+    time.sleep(random.uniform(0, 0.5))
+    job.kill()
+    reached = max([6, *map(int, job.stdout.read().split())])
+    job.wait()
+    kept = state(place("killed"))["step"]
+    assert kept % 5 == 0 and 0 <= reached - kept <= 5
+    recipe = load_recipe("sargan_flow_128", changes)
+    train(recipe, data, place("killed"), CPU)
+    train(recipe, data, place("whole"), CPU)
+    assert same(state(place("killed")), state(place("whole")))
+
+
+@pytest.mark.parametrize("system", ["sargan_flow_128", "sargan_128"])
+def test_ctrl_c_saves_ends_with_130_and_loses_nothing(system, data, place, capsys, monkeypatch):
+    arguments = command(system, data, place("run"), "--steps", "5")
+    report = TrainingProgress.report
+
+    def interrupted_at_step_3(self, step, values):
+        report(self, step, values)
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgress, "report", interrupted_at_step_3)
+        assert main(arguments) == 130
+    # Noted during the third step's report, obeyed at the end of the fourth.
+    assert state(place("run"))["step"] == 4
+    told = capsys.readouterr().err.splitlines()
+    assert told[-2:] == [
+        "stopped at step 4; the same command goes on from there",
+        "error: interrupted",
+    ]
+    assert main(arguments) == 0
+    assert "resumed at step 4\n" in capsys.readouterr().err
+    assert main(command(system, data, place("whole"), "--steps", "5")) == 0
+    assert same(state(place("run")), state(place("whole")))
+
+
+def test_divergence_is_one_line_and_leaves_the_last_good_checkpoint(
+    data, place, capsys, monkeypatch
+):
+    loss = HingeGame.loss
+
+    def broken_at_step_3(self, turn, step, rows):
+        value, figures = loss(self, turn, step, rows)
+        if step == 3 and turn.network == "generator":
+            figures["generator"] = value = value * float("nan")
+        return value, figures
+
+    monkeypatch.setattr(HingeGame, "loss", broken_at_step_3)
+    arguments = command("sargan_flow_128", data, place("run"), "--steps", "6", "--quiet")
+    assert main(arguments) == 1
+    checkpoint = place("run") / "checkpoint.pt"
+    assert capsys.readouterr().err == (
+        f"error: Training diverged at step 4: generator is nan. {checkpoint} is from before.\n"
+    )
+    saved = state(place("run"))
+    assert saved["step"] == 2
+    assert all(torch.isfinite(value).all() for value in saved["generator"].values())
+
+
+def test_a_rate_that_is_far_too_high_is_noticed(data, place):
+    rates = ["optimizer.discriminator=1", "optimizer.generator=1", "steps=20", "save_every=20"]
+    with pytest.raises(SarganError, match=r"diverged at step \d+: .* No checkpoint had been saved"):
+        train(tiny("sargan_128", *rates), data, place("run"), CPU)
+    assert not (place("run") / "checkpoint.pt").exists()
+
+
+def test_runs_that_cannot_be_say_why(data, place):
+    recipe, folder = tiny("usgan_128", "steps=1"), place("run")
+    with pytest.raises(SarganError, match="A batch of 4 does not fall into 3 equal parts"):
+        train(recipe, data, folder, Hardware("cpu", accumulate=3))
+    with pytest.raises(SarganError, match="fp16-mixed needs a CUDA device"):
+        train(recipe, data, folder, Hardware("cpu", precision="fp16-mixed"))
+    with pytest.raises(SarganError, match=r"usgan_128 cannot be built with .*chanels"):
+        train(tiny("usgan_128", "generator.chanels=4"), data, folder, CPU)
+    train(recipe, data, folder, CPU)
+    with pytest.raises(SarganError, match="of a run with system usgan_128, now sargan_128"):
+        train(tiny("sargan_128", "steps=1"), data, folder, CPU)
+    (folder / "checkpoint.pt").write_bytes(b"PK\x03\x04")
+    with pytest.raises(SarganError, match=r"checkpoint\.pt: cannot be resumed from: "):
+        train(recipe, data, folder, CPU)
+
+
+def test_bfloat16_only_where_it_is_fast(monkeypatch):
+    for fast, precision in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(hardware, "has_fast_bfloat16", lambda device, fast=fast: fast)
+        assert Hardware("cpu").launch().strategy.precision.precision == precision
+
+
+def test_rates_stay_and_then_fall_to_nothing():
+    released, flow = load_recipe("sargan_128"), load_recipe("sargan_flow_128")
+    assert [share_of_rate(k * 50_000, released) for k in range(5)] == [1, 1, 1, 0.5, 0]
+    assert share_of_rate(1000, flow) == 1
+    assert share_of_rate(3000, flow) == pytest.approx(1.5 * (1 - 3000 / 4000))
+
+
+def test_balanced_photos_show_every_expression_equally_often(data, place):
+    faces = load_faces(data, place("crops.npy"), 64)
+    shares = torch.eye(7)[torch.tensor([0] * 30 + [1] * 8 + [2] * 2)]
+    faces = FaceSet(faces.crops, shares, faces.people, faces.paths)
+    for balanced, expected in (("false", 30 / 40), ("true", 1 / 3)):
+        recipe = tiny("usgan_128", f"balanced={balanced}", "batch=2000")
+        generator = create_generator("usgan_128", pretrained=False, **recipe.generator)
+        game = GAMES[recipe.game](recipe, generator, faces, autocast=None)
+        drawn = faces.labels[game.drawn_faces(0, "photos")]
+        assert (drawn == 0).float().mean().item() == pytest.approx(expected, abs=0.04)
+
+
+def test_an_interrupted_pretraining_is_gone_on_with(data, place, capsys):
+    taught = ["pretraining.minutes=0.05", "pretraining.batch=4", "steps=1"]
+    recipe, folder = tiny("sargan_flow_128", *taught), place()
+    told = []
+
+    def interrupt(line):
+        told.append(line)
+        if line.startswith("teaching"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, data, folder, CPU, say=interrupt)
+    assert told[-1].startswith("stopped before the first step")
+    unfinished = torch.load(folder / "pretraining.pt", weights_only=True)
+    assert unfinished["step"] == 1 and not (folder / "pretrained.pt").exists()
+    train(recipe, data, folder, CPU)
+    assert not (folder / "pretraining.pt").exists()
+    assert (folder / "pretrained.pt").exists()
+
+
+def test_accuracy_is_told_by_class(data, place):
+    faces = load_faces(data, place("crops.npy"), 64)
+
+    class Smiler(torch.nn.Linear):
+        def forward(self, images):
+            return torch.eye(7)[[1]].expand(len(images), -1)
+
+    assert pretrain.class_accuracy(Smiler(1, 1), faces) == [0, 1, 0, 0, 0, 0, 0]
+
+
+def test_bundled_weights_are_the_mean_in_half_precision(data, place, capsys):
+    train(tiny("stargan_128", "steps=2", "save_every=1"), data, place("run"), CPU)
+    both = [place("run") / f"average_00000{step}.safetensors" for step in (1, 2)]
+    one = bundle.bundle(both[1:], "stargan_128.one", place().parent)
+    assert checksum(one) in capsys.readouterr().out
+    second = create_generator(both[1]).state_dict()
+    rounded = {key: value.half().float() for key, value in second.items()}
+    torch.testing.assert_close(create_generator(one).state_dict(), rounded)
+    mean = create_generator(bundle.bundle(both, "stargan_128.mean", place().parent)).state_dict()
+    for key, first in create_generator(both[0]).state_dict().items():
+        torch.testing.assert_close(mean[key], (first + second[key]) / 2, atol=1e-3, rtol=1e-2)
+    with pytest.raises(SarganError, match="is no usgan_128 like the others"):
+        bundle.bundle(both, "usgan_128.mean", place().parent)

@@ -1,4 +1,4 @@
-"""The two networks the generator plays against: a realism critic and an expression reader.
+"""The two networks the flow generator plays against: a realism critic and an expression reader.
 
 StarGAN has one network with two heads. Here both start from the same pre-trained trunk and then
 part: the reader's gradients are several times larger than the critic's, and in a shared trunk the
@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from sargan_plugin.expressions import EXPRESSIONS
+from sargan_training.draws import Draws
+
+KEPT_FEATURES = 0.5  # by the reader's dropout
 
 
 class Trunk(nn.Module):
@@ -53,13 +56,22 @@ class RealismCritic(nn.Module):
 
 
 class ExpressionReader(nn.Module):
-    """Reads the expression of a face: ``(B, 3, S, S)`` to ``(B, 7)`` logits."""
+    """Reads the expression of a face: ``(B, 3, S, S)`` to ``(B, 7)`` logits.
+
+    Args:
+        channels: of the first convolution.
+        image_size: S, a multiple of 32.
+    """
 
     def __init__(self, channels: int = 48, image_size: int = 128) -> None:
         super().__init__()
         self.trunk = Trunk(channels)
-        self.dropout = nn.Dropout(0.5)
         self.to_class = nn.Linear(self.trunk.widths[5] * (image_size // 32) ** 2, len(EXPRESSIONS))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.to_class(self.dropout(self.trunk(images)[-1].flatten(1)))
+    def forward(self, images: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
+        """Logits; in training mode with dropout, whose numbers ``draws`` gives."""
+        features = self.trunk(images)[-1].flatten(1)
+        if self.training:
+            draws = draws or Draws(len(images), images.device)
+            features = features * draws.chance(KEPT_FEATURES, features.shape[1]) / KEPT_FEATURES
+        return self.to_class(features)

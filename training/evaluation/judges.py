@@ -21,6 +21,7 @@ from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training.data import MARGIN, Crops, FaceSet, central, to_unit
 from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
 from sargan_training.pretrain import train_classifier
+from sargan_training.recipe import Jitter, Pretraining
 
 BACKBONES = ("resnet10t", "mobilenetv3_small_100")
 
@@ -60,7 +61,15 @@ def trained_judge(name: str, train: FaceSet, folder: Path, minutes: float) -> Ba
     if saved.exists():
         judge.load_state_dict(torch.load(saved, weights_only=True))
     else:
-        train_classifier(judge.network, train, minutes)
+        lessons = Pretraining(
+            minutes=minutes,
+            batch=32,
+            rate=3e-4,
+            weight_decay=0.02,
+            smoothing=0.1,
+            jitter=Jitter(scale=0.08, rotation=0.08, shift=4),
+        )
+        train_classifier(judge.network, train, lessons)
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(judge.state_dict(), saved)
     return judge.eval().requires_grad_(False)

@@ -9,6 +9,8 @@ import timm
 import torch
 import torch.nn.functional as F
 
+from sargan_training.precision import fast_autocast
+
 
 def area_under_curve(positive: torch.Tensor, negative: torch.Tensor) -> float:
     """Chance that a positive scores above a negative, ties counting half."""
@@ -43,7 +45,7 @@ def two_sample_test(
         )
         if torch.rand(()) < 0.5:
             images = images.flip(-1)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast(images.device):
             logits = network(images)[:, 0].float()
         loss = F.binary_cross_entropy_with_logits(logits, target)
         optimizer.zero_grad()

@@ -1,0 +1,126 @@
+"""Files of a run: the checkpoint it resumes from, and averages that are weights like any other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from sargan_plugin.errors import SarganError
+from sargan_plugin.images import printable_name
+from sargan_training.recipe import Recipe
+
+# A run with other values of these is another run.
+SHAPE = ("system", "generator", "game", "discriminator")
+
+
+class Stateful(Protocol):
+    """Anything with a state: networks, optimizers, a game."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> object: ...
+
+
+def replace_with(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name and rename it: it is there whole or not at all.
+
+    The temporary name is always the same, so that a killed run leaves at most one such file.
+
+    Raises:
+        SarganError: when it cannot be written.
+    """
+    partial = path.with_suffix(".part")
+    try:
+        write(partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        partial.unlink(missing_ok=True)
+        raise SarganError(f"{printable_name(path)}: cannot be written: {_reason(error)}") from error
+
+
+def save_state(path: Path, parts: dict[str, Stateful], **facts: Any) -> None:
+    """Write the state of all parts, and more facts beside it."""
+    states = {name: part.state_dict() for name, part in parts.items()} | facts
+    replace_with(path, lambda partial: torch.save(states, partial))
+
+
+def read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """What :func:`save_state` wrote.
+
+    Raises:
+        SarganError: when the file cannot be read.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch reports damaged files in many ways
+        raise _not_resumable(path, error) from error
+
+
+def set_state(path: Path, saved: dict[str, Any], parts: dict[str, Stateful]) -> None:
+    """Set all parts to what was read from ``path``.
+
+    Raises:
+        SarganError: when it belongs to other parts.
+    """
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise _not_resumable(path, error) from error
+
+
+def _not_resumable(path: Path, error: Exception) -> SarganError:
+    return SarganError(f"{printable_name(path)}: cannot be resumed from: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def save_generator(path: Path, generator: nn.Module, recipe: Recipe, **facts: Any) -> None:
+    """Write a generator as safetensors that say which architecture they are of."""
+    metadata = {"architecture": recipe.system, "options": json.dumps(recipe.generator)}
+    metadata |= {name: str(value) for name, value in facts.items()}
+    state = {name: value.contiguous().cpu() for name, value in generator.state_dict().items()}
+    replace_with(path, lambda partial: save_file(state, partial, metadata))
+
+
+def changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Fields of two recipes that differ, as ``{"losses.mask": "8.0, now 4.0"}``."""
+    found: dict[str, str] = {}
+    for name in before.keys() | now.keys():
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found |= changes(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found[prefix + name] = f"{old}, now {new}"
+    return dict(sorted(found.items()))
+
+
+def changes_since(path: Path, saved: dict[str, Any], recipe: Recipe) -> list[str]:
+    """What the recipe says now and did not when a checkpoint was written, a line each.
+
+    Args:
+        path: of the checkpoint.
+        saved: what was read from it.
+        recipe: of now.
+
+    Raises:
+        SarganError: when the checkpoint is none of a run, or of a run of something else.
+    """
+    before = saved.get("recipe") if isinstance(saved, dict) else None
+    if not isinstance(before, dict):
+        raise SarganError(f"{printable_name(path)}: is no checkpoint of this program's training.")
+    found = changes(before, recipe.to_dict())
+    for name, change in found.items():
+        if name.partition(".")[0] in SHAPE:
+            raise SarganError(
+                f"{printable_name(path)}: is of a run with {name} {change}; choose another --run."
+            )
+    return [f"{name} was {change}" for name, change in found.items() if name != "description"]

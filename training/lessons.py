@@ -1,0 +1,81 @@
+"""The pre-training of a run's expression reader: done once, kept in the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sargan_training.checkpoints import read_state, replace_with, set_state
+from sargan_training.data import FaceSet
+from sargan_training.hardware import Fabric
+from sargan_training.interruption import Interruption
+from sargan_training.pretrain import train_classifier
+from sargan_training.recipe import HingeRecipe
+
+GOING, FINISHED, INTERRUPTED = "going", "finished", "interrupted"
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Teaches networks to read expressions before a run starts.
+
+    Attributes:
+        run: folder that keeps ``pretrained.pt``, and ``pretraining.pt`` until it is finished.
+        recipe: says how long and how.
+        faces: to train on.
+        fabric: what to compute on.
+        interruption: ends the lessons early.
+        say: takes a line for people.
+    """
+
+    run: Path
+    recipe: HingeRecipe
+    faces: FaceSet
+    fabric: Fabric
+    interruption: Interruption
+    say: Callable[[str], None]
+
+    def teach(self, network: nn.Module) -> None:
+        """Load the network's weights; the first process trains them if they are not there yet.
+
+        Raises:
+            KeyboardInterrupt: when interrupted; the next call goes on from what is kept.
+            SarganError: when what is kept cannot be read.
+        """
+        path = self.run / "pretrained.pt"
+        news = FINISHED
+        if not self.fabric.broadcast(path.exists()):
+            if self.fabric.is_global_zero:
+                news = self.fabric.broadcast(self._train(network, path))
+            else:  # a word now and then, or the wait would count as a failure
+                while (news := self.fabric.broadcast(GOING)) == GOING:
+                    pass
+        if news == INTERRUPTED:
+            raise KeyboardInterrupt
+        weights = read_state(path, self.fabric.device)
+        set_state(path, {"network": weights}, {"network": network})
+
+    def _train(self, network: nn.Module, path: Path) -> str:
+        minutes = self.recipe.pretraining.minutes
+        self.say(f"teaching the expression reader for {minutes:g} minutes")
+        # Its gradients would vanish in float16, whose losses have to be scaled.
+        half = self.fabric.strategy.precision.precision == "16-mixed"
+        finished = train_classifier(
+            network,
+            self.faces,
+            self.recipe.pretraining,
+            autocast=None if half else self.fabric.autocast,
+            unfinished=path.with_name("pretraining.pt"),
+            stopped=lambda: self.interruption.wanted,
+            alive=lambda: self.fabric.broadcast(GOING),
+            say=self.say,
+        )
+        if not finished:
+            self.say("stopped before the first step; the same command goes on from there")
+            return INTERRUPTED
+        replace_with(path, lambda partial: torch.save(network.state_dict(), partial))
+        return FINISHED
