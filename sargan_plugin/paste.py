@@ -137,15 +137,16 @@ def edited_strip(
     """
     channels = len(crop)
     upper, left, lower, right = rectangle
-    here = shifted(matrix, left, upper)
-    painted = enlarge(fields, here, lower - upper, right - left)[0]
-    painted = painted * within_feather(here, lower - upper, right - left, crop.shape[-1])
+    size = crop.shape[-1]
+    grid = crop_grid(shifted(matrix, left, upper), lower - upper, right - left, size)
+    painted = enlarge(fields, grid, matrix)[0] * within_feather(grid)
     delta, cover, flow = painted.tensor_split((channels, channels + 1))
     cover = cover.clamp(0, 1)
     window = reached(rectangle, flow, *photo.shape[-2:])
     window_top, window_left, window_bottom, window_right = window
     source = to_unit(photo[:, window_top:window_bottom, window_left:window_right], fields.dtype)
-    low = enlarge(crop[None], shifted(matrix, window_left, window_top), *source.shape[-2:])[0]
+    window_grid = crop_grid(shifted(matrix, window_left, window_top), *source.shape[-2:], size)
+    low = enlarge(crop[None], window_grid, matrix)[0]
     both = torch.cat([source, source - low])
     inside = both[
         :,
@@ -157,7 +158,8 @@ def edited_strip(
         moved = sample_at(both, flow, left - window_left, upper - window_top)
     image, detail = moved.tensor_split(2)
     if texture is not None:
-        detail = detail - tiled_texture(texture, rectangle, matrix)
+        side = size / float(scale_of(matrix.detach()[None]))
+        detail = detail - tiled_texture(texture, grid, side)
     result = image + delta - cover * detail
     changed = (painted.detach() != 0).any(dim=0, keepdim=True)
     result = torch.where(changed, result, inside[:channels])
@@ -183,29 +185,33 @@ def reached(
     )
 
 
-def within_feather(matrix: torch.Tensor, height: int, width: int, size: int) -> torch.Tensor:
-    """``(height, width)`` of 1 where a feathered edit may be felt and 0 beyond.
+def crop_grid(matrix: torch.Tensor, height: int, width: int, size: int) -> torch.Tensor:
+    """Where the pixels of a photo rectangle lie in the crop: ``(height, width, 2)`` in [-1, 1]
+    between the crop's edges. ``matrix`` takes the rectangle's coordinates to the crop's."""
+    linear, shift = matrix[:, :2] * (2 / size), (matrix[:, 2] + 0.5) * (2 / size) - 1
+    xs = torch.arange(width, dtype=matrix.dtype, device=matrix.device)[:, None] * linear[:, 0]
+    ys = torch.arange(height, dtype=matrix.dtype, device=matrix.device)[:, None] * linear[:, 1]
+    return xs + (ys + shift)[:, None]
+
+
+def within_feather(grid: torch.Tensor) -> torch.Tensor:
+    """``(height, width)``: whether a feathered edit may be felt at the places of a grid.
 
     Resampling spreads an edit a little; what it would carry past the feather is cut off.
     """
-    matrix = matrix.detach()
-    positions = pixel_positions(height, width, like=matrix) @ matrix[:, :2].mT + matrix[:, 2] + 0.5
-    depth = torch.minimum(positions, size - positions).amin(dim=-1)
-    return (depth > BORDER * size).to(matrix.dtype)
+    x, y = grid.detach().abs().unbind(-1)
+    return (x < 1 - 2 * BORDER) & (y < 1 - 2 * BORDER)
 
 
-def enlarge(fields: torch.Tensor, matrix: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Sample crop fields ``(1, C, S, S)`` at the pixels of a photo rectangle.
+def enlarge(fields: torch.Tensor, grid: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Sample crop fields ``(1, C, S, S)`` at the places of a :func:`crop_grid`.
 
     Bicubic, so that an enlarged change shows no facets; anti-aliased where the face is smaller
-    than the crop. ``matrix`` takes the rectangle's coordinates to the crop's. Beyond the crop its
-    border is repeated.
+    than the crop, as ``matrix`` tells. Beyond the crop its border is repeated.
     """
-    size, scale = fields.shape[-1], float(scale_of(matrix.detach()[None]))
-    positions = pixel_positions(height, width, like=fields) @ matrix[:, :2].mT + matrix[:, 2]
-    grid = (positions + 0.5) * (2 / size) - 1  # does not change when the fields are shrunk
+    scale = float(scale_of(matrix.detach()[None]))
     if scale > 1:
-        side = max(1, round(size / scale))
+        side = max(1, round(fields.shape[-1] / scale))
         fields = F.interpolate(fields, (side, side), mode="bilinear", antialias=True)
     return F.grid_sample(
         fields, grid[None], mode="bicubic", padding_mode="border", align_corners=False
@@ -228,9 +234,11 @@ def photo_flow(flow: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 def sample_at(source: torch.Tensor, way: torch.Tensor, left: int, top: int) -> torch.Tensor:
     """Sample ``(C, H, W)`` bicubically at ``(left + x, top + y) + way``; way is ``(2, h, w)``."""
     height, width = source.shape[-2:]
-    positions = pixel_positions(*way.shape[-2:], like=way) + way.movedim(0, -1)
-    positions = positions + positions.new_tensor([left, top])
-    grid = (positions + 0.5) * (2 / positions.new_tensor([width, height])) - 1
+    xs = torch.arange(way.shape[-1], dtype=way.dtype, device=way.device) + (left + 0.5)
+    ys = torch.arange(way.shape[-2], dtype=way.dtype, device=way.device) + (top + 0.5)
+    x = (way[0] + xs) * (2 / width) - 1
+    y = (way[1] + ys[:, None]) * (2 / height) - 1
+    grid = torch.stack([x, y], dim=-1)
     return F.grid_sample(
         source[None], grid[None], mode="bicubic", padding_mode="border", align_corners=False
     )[0]
@@ -301,14 +309,13 @@ def fine_detail(
     return detail.view(-1, 2 * radius, 2 * radius)
 
 
-def tiled_texture(
-    texture: torch.Tensor, rectangle: tuple[int, int, int, int], matrix: torch.Tensor
-) -> torch.Tensor:
-    """The periodic texture over a rectangle of the photo, along the axes of the face's frame."""
-    upper, left, lower, right = rectangle
-    side, scale = texture.shape[-1], float(scale_of(matrix.detach()[None]))
-    here = shifted(matrix.detach(), left, upper)
-    positions = pixel_positions(lower - upper, right - left, like=texture)
-    positions = (positions @ here[:, :2].mT + here[:, 2] + 0.5) / scale
-    columns, rows = positions.floor().long().remainder(side).unbind(-1)
-    return texture[:, rows, columns]
+def tiled_texture(texture: torch.Tensor, grid: torch.Tensor, side: float) -> torch.Tensor:
+    """The periodic texture at the places of a grid, along the axes of the face's frame.
+
+    ``side`` is that of the crop in photo pixels.
+    """
+    period = texture.shape[-1]
+    pixels = ((grid.detach() + 1) * (side / 2)).floor().int().remainder(period)
+    columns, rows = pixels.unbind(-1)
+    places = (rows * period + columns).flatten()
+    return texture.flatten(1).index_select(1, places).view(-1, *grid.shape[:2])
