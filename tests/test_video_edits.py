@@ -6,7 +6,7 @@ import av
 import torch
 
 from sargan_plugin.generators import Edit
-from sargan_plugin.video.edits import NEIGHBOURS, Edited, FaceEdit, calm
+from sargan_plugin.video.calm import NEIGHBOURS, Edited, FaceEdit, calm
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.planes import PlaneCrop
 

@@ -14,9 +14,10 @@ from sargan_plugin.editor import ExpressionEditor
 from sargan_plugin.errors import SarganError
 from sargan_plugin.image_errors import refusal
 from sargan_plugin.video.beside import Beside
+from sargan_plugin.video.calm import calm
 from sargan_plugin.video.codecs import Encoding
 from sargan_plugin.video.display import Display
-from sargan_plugin.video.edits import calm, generate, paste
+from sargan_plugin.video.edits import generate, paste
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.one_euro import Smoothing
 from sargan_plugin.video.places import Source, open_source, output
