@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from video_files import face_photo
 
+from sargan_plugin import FaceDetector
 from sargan_plugin.errors import SarganError
 from sargan_plugin.faces import Face
 from sargan_plugin.video.display import display_of
@@ -18,6 +21,7 @@ from sargan_plugin.video.motion import CutFinder, FaceFollower
 from sargan_plugin.video.tracker import Tracker
 
 WIDTH, HEIGHT = 320, 200
+PORTRAITS = ("obama.jpg", "biden.jpg")
 FACE = np.array([[22, 24], [42, 24], [32, 36], [24, 45], [40, 45]], float)  # in a 64 px square
 
 
@@ -100,6 +104,53 @@ def test_two_people_who_cross_stay_who_they_are():
     for frame in (frames[0], frames[12], frames[-1]):
         for number, place in enumerate(places(frame.index)):
             assert np.abs(frame.landmarks[number] - (FACE + place)).max() < 6, frame.index
+
+
+def head(path: Path, detector: FaceDetector) -> tuple[np.ndarray, np.ndarray]:
+    """A real person's head, 72 px from chin to hairline, and its opacity."""
+    photo = np.asarray(Image.open(path).convert("RGB"))
+    face = max(detector.detect(photo), key=lambda face: face.size)
+    scale, side = 72 / face.height, 136
+    x, y = face.center
+    place = np.array(
+        [[scale, 0, side / 2 - scale * x], [0, scale, side / 2 - scale * (y - 0.12 * face.height)]]
+    )
+    picture = cv2.warpAffine(photo, place, (side, side), borderMode=cv2.BORDER_REFLECT)
+    rows, columns = np.mgrid[:side, :side] / side - 0.5
+    radius = (columns / 0.36) ** 2 + (rows / 0.46) ** 2
+    return picture, ((1.05 - radius) / 0.1).clip(0, 1)
+
+
+@pytest.mark.parametrize(("step", "count"), [(7.0, 28), (2.5, 60)])
+def test_two_real_people_who_cross_keep_their_numbers(step, count, shared, scrfd_path):
+    """Fast, and so slowly that one is half covered for a while; the second one is in front."""
+    detector = FaceDetector(scrfd_path, device="cpu", threads=1)
+    heads = [head(shared / "data" / "portraits" / name, detector) for name in PORTRAITS]
+    reach = step * (count - 1) / 2
+
+    def places(index):
+        way = step * index - reach
+        return (WIDTH / 2 + way, HEIGHT / 2 - 4), (WIDTH / 2 - way, HEIGHT / 2 + 4)
+
+    random = np.random.default_rng(0)
+    coarse = random.integers(60, 160, (8, 12, 3), dtype=np.uint8)
+    wall = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    frames = []
+    for index in range(count):
+        picture = wall + random.normal(0, 2, wall.shape)
+        for (photo, opacity), (x, y) in zip(heads, places(index), strict=True):
+            place = np.array([[1, 0, x - 68], [0, 1, y - 68]])
+            cover = cv2.warpAffine(opacity, place, (WIDTH, HEIGHT))[..., None]
+            picture += cover * (cv2.warpAffine(photo, place, (WIDTH, HEIGHT)) - picture)
+        video = av.VideoFrame.from_ndarray(picture.clip(0, 255).astype(np.uint8), "rgb24")
+        frames.append(Frame(video.reformat(format="yuv420p"), index, index / 25))
+    frames, tracker = tracked(frames, detector)
+    assert len(tracker.tracks) == 2
+    assert set(frames[0].landmarks) == set(frames[-1].landmarks) == {0, 1}
+    for frame in frames:
+        for number, landmarks in frame.landmarks.items():
+            off = landmarks.mean(axis=0) - places(frame.index)[number]
+            assert np.abs(off).max() < 26, (frame.index, number)
 
 
 def test_a_cut_ends_what_was_and_is_looked_at_at_once():

@@ -10,6 +10,7 @@ neither landmarks nor what a face looks like; the assignment itself is SciPy's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 
 import numpy as np
@@ -28,6 +29,9 @@ THOROUGH_EVERY = 100  # frames; in between the detector sees a small view only
 SMALLEST_SEEN = 40  # px that a face should have in the view
 MISSES = 2  # detections that may miss a face before it counts as lost
 FORGOTTEN_AFTER = 250  # frames
+# Faces nearer to each other than so many of their sizes may cover one another.
+CROWDED = 1.0
+HIDDEN_FOR, FAR_OUT = 50, 3.0  # frames, and sizes, within which who was covered is expected back
 
 
 class Tracker:
@@ -61,6 +65,7 @@ class Tracker:
         self._cuts = CutFinder()
         self._anchor: np.ndarray | None = None  # view of the frame that was detected in last
         self._thorough_at = -THOROUGH_EVERY
+        self._shot_at = 0
         longer = max(display.width, display.height)
         self._scale = min(1.0, VIEW_SIDE / longer)
 
@@ -73,6 +78,7 @@ class Tracker:
                 frame.begins_shot = True
                 yield from self._finish(stretch)
                 stretch = []
+                self._shot_at = frame.index
                 for track in self._present:
                     track.lost = True
                 self._anchor = None
@@ -113,7 +119,9 @@ class Tracker:
             if row in matches:
                 face = faces[matches[row]]
                 self._fill(stretch, track, paths.get(track.number), face.landmarks5)
-                track.update(face, looks[matches[row]], last.index)
+                # A look at two faces at once would make one of them like the other.
+                look = track.look if _is_crowded(face, faces) else looks[matches[row]]
+                track.update(face, look, last.index)
             elif not track.lost:
                 self._without_detection(stretch, track, paths[track.number], faces)
         self._begin_tracks(stretch, faces, looks, set(matches.values()))
@@ -199,12 +207,22 @@ class Tracker:
         frame = stretch[-1][0]
         chosen = self._chosen(faces)
         for column, (face, look) in enumerate(zip(faces, looks, strict=True)):
-            if column in taken:
+            if column in taken or self._comes_out(face, faces, frame.index):
                 continue
             number = len(self.tracks)
             wanted = face in chosen and (self.numbers is None or number in self.numbers)
             self.tracks.append(Track(number, face.landmarks5, look, frame.index, wanted))
             frame.landmarks[number] = face.landmarks5
+
+    def _comes_out(self, face: Face, faces: list[Face], index: int) -> bool:
+        """Whether a face is probably one that was covered by another; it will be known again when
+        more of it is seen."""
+        return _is_crowded(face, faces) and any(
+            track.lost
+            and track.seen >= max(self._shot_at, index - HIDDEN_FOR)
+            and math.dist(face.center, track.landmarks.mean(axis=0)) < FAR_OUT * face.size
+            for track in self.tracks
+        )
 
     def _chosen(self, faces: list[Face]) -> list[Face]:
         """The faces that the selection means, among those in sight."""
@@ -238,6 +256,15 @@ class Tracker:
 
     def _to_view(self, landmarks: np.ndarray, picture: np.ndarray) -> np.ndarray:
         return (landmarks + 0.5) * (picture.shape[1] / self.display.width) - 0.5
+
+
+def _is_crowded(face: Face, faces: list[Face]) -> bool:
+    """Whether another face is so near that one may cover the other."""
+    return any(
+        math.dist(face.center, other.center) < CROWDED * max(face.size, other.size)
+        for other in faces
+        if other is not face
+    )
 
 
 def _scaled(face: Face, scale: float) -> Face:
