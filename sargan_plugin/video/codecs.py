@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -174,6 +175,9 @@ def _tried(
     pixels = next((each for each in same if each in known), None)
     if pixels is None:
         raise SarganError(f"does not take {frames.pixels}")
+    if name == "libsvtav1":
+        # It prints its settings on stderr, whatever FFmpeg's log level is. Errors only:
+        os.environ.setdefault("SVT_LOG", "1")
     context = av.CodecContext.create(name, "w")
     configure(context, frames, pixels, options)
     with av.logging.Capture() as log:
