@@ -23,6 +23,7 @@ from video_files import (
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.video.codecs import Encoding
+from sargan_plugin.video.source import LIGHT_LEVEL, MASTERING
 
 pytest_plugins = ["video_files"]
 
@@ -180,6 +181,26 @@ def test_deep_colour_is_kept_and_labelled(tmp_path, video_editor):
     assert frame.format.name == "yuv420p10le"
     assert (frame.color_primaries, frame.color_trc, frame.colorspace) == (9, 18, 9)
     assert report.edited == 3
+
+
+def test_hdr10_metadata_is_kept_or_its_loss_is_told(tmp_path, video_editor):
+    display = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    source = write_clip(
+        tmp_path / "in.mp4",
+        pictures=panned(2, 96, 96),
+        codec="libx265",
+        pixels="yuv420p10le",
+        colour=(1, 9, 16, 9),
+        options={"x265-params": f"{display}:max-cll=1000,400:log-level=error"},
+    )
+    report = video_editor().run(source, tmp_path / "out.mp4")
+    assert report.encoder == "libx265" and not any("metadata" in note for note in report.notes)
+    told = [frames_of(path)[0].side_data for path in (source, tmp_path / "out.mp4")]
+    for name in (MASTERING, LIGHT_LEVEL):
+        old, new = (bytes(each.get(name)) for each in told)
+        assert old == new
+    report = video_editor(encoding=Encoding("ffv1")).run(source, tmp_path / "out.mkv")
+    assert any("metadata of the mastering display cannot be written" in n for n in report.notes)
 
 
 def test_odd_sizes_are_kept(tmp_path, video_editor):

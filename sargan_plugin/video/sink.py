@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from sargan_plugin.video.planes import at_the_same_time
 from sargan_plugin.video.source import VideoFile, VideoFormat
 
 MOV_FAMILY = ("mp4", "mov")
+IMPOSSIBLY_EARLY = 3600  # seconds that a packet may be decoded before it is shown
 # Metadata that says how a container was written; the new one writes its own.
 CONTAINERS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")
 
@@ -126,6 +127,11 @@ class FileSink:
                 f"that pixels are not square ({self.frames.aspect}) cannot be said in "
                 f"{self.result.format.name} with {self.encoder.codec}; h264 and hevc say it"
             )
+        if any(self.frames.mastering) and self.encoder.name != "libx265":
+            told.append(
+                "the HDR metadata of the mastering display cannot be written with "
+                f"{self.encoder.codec}; hevc holds it"
+            )
         if self.copied:
             told += self.copied.notes
             if self.copied.lost:
@@ -144,7 +150,7 @@ class FileSink:
         with self._told():
             picture = _as_fed(frame, self.encoder)
             picture.pict_type = 0  # the source's choice of key frames is not ours
-            self.result.mux(self.video.encode(picture))
+            self._mux(self.video.encode(picture))
 
     def copy(self, packet: av.Packet) -> None:
         """Pass on a packet of another stream of the source."""
@@ -154,10 +160,18 @@ class FileSink:
     def close(self) -> None:
         """Write what is still held back, and the index."""
         with self._told():
-            self.result.mux(self.video.encode(None))
+            self._mux(self.video.encode(None))
             if self.copied:
                 self.copied.finish()
             self.result.close()
+
+    def _mux(self, packets: Iterable[av.Packet]) -> None:
+        for packet in packets:
+            # Of one or two frames x265 gives whatever was in memory as the time of decoding.
+            early = 0 if packet.dts is None else (packet.pts - packet.dts) * packet.time_base
+            if not 0 <= early < IMPOSSIBLY_EARLY:
+                packet.dts = packet.pts
+            self.result.mux_one(packet)
 
     def abandon(self) -> None:
         """Close what cannot be completed."""
