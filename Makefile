@@ -4,14 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out/demo
 BIN := $(VENV)/bin
-# Until a detector of our own is bundled: yours, or the one beside the checkout.
-DETECTOR := $(or $(SARGAN_DETECTOR),$(wildcard ../shared/models/scrfd_2.5g.onnx))
 
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m sargan_training.demo $(OUT)/photos
-	$(if $(DETECTOR),SARGAN_DETECTOR="$(DETECTOR)") $(BIN)/sargan-cli edit-dir $(OUT)/photos \
+	$(BIN)/sargan-cli edit-dir $(OUT)/photos \
 		$(OUT)/edited --overwrite --compare $(OUT)/contact_sheet.png \
 		--expr happy --expr surprised --expr angry --expr sad
 	@echo

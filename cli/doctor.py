@@ -129,7 +129,8 @@ def _detector(detector: str | None, device: str) -> str:
 
 
 def _weights(model: str | None) -> str:
-    from sargan_plugin.zoo import Manifest, create_generator, parameter_count
+    from sargan_plugin.manifest import Manifest
+    from sargan_plugin.zoo import create_generator, parameter_count
 
     generator = create_generator(model)
     name = model if model and model.endswith(".safetensors") else Manifest().find(model).name
@@ -139,7 +140,7 @@ def _weights(model: str | None) -> str:
 def _cache() -> str:
     from sargan_plugin.errors import SarganError
     from sargan_plugin.images import printable_name
-    from sargan_plugin.zoo import cache_folder
+    from sargan_plugin.manifest import cache_folder
 
     folder = cache_folder()
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -51,7 +51,7 @@ class EditorOptions:
         """
         from sargan_plugin.expressions import check_intensity, parse_expression
         from sargan_plugin.faces import parse_selection
-        from sargan_plugin.zoo import Manifest
+        from sargan_plugin.manifest import Manifest
 
         with usage():
             for expression in expressions:

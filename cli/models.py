@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ from sargan_cli.usage import usage
 from sargan_plugin.errors import SarganError
 
 if TYPE_CHECKING:
-    from sargan_plugin.zoo import Manifest, Weights
+    from sargan_plugin.manifest import Manifest, Weights
 
 app = typer.Typer(
     help="Weights: which there are, what is known of them, whether they are sound.",
@@ -26,25 +25,26 @@ app = typer.Typer(
 def list_models(
     json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False
 ) -> Report:
-    """List the weights that --model takes."""
+    """List the generators that --model takes and the detectors that --detector takes."""
     from rich.table import Table
 
-    from sargan_plugin.zoo import Manifest
+    from sargan_plugin.manifest import Manifest
 
     manifest = Manifest()
-    table = Table("name", "default", "architecture", "size", "licence", "experimental")
-    models = [_summary(manifest, weights) for weights in manifest.weights.values()]
+    table = Table("name", "kind", "default", "size", "licence", "experimental")
+    models = [_summary(manifest, weights) for weights in manifest.everything.values()]
     for model in models:
         table.add_row(
             model["name"],
+            model["kind"],
             "yes" if model["default"] else "",
-            model["architecture"],
             _megabytes(model["bytes"]),
             model["licence"],
             ", ".join(model["experimental"]),
         )
     Output(quiet).show(table)
-    return Report({"default": manifest.default, "models": models})
+    defaults = {"default": manifest.default, "default_detector": manifest.default_detector}
+    return Report(defaults | {"models": models})
 
 
 @app.command("info")
@@ -57,11 +57,11 @@ def info(
     debug: options.Debug = False,
 ) -> Report:
     """Tell all that is known of some weights, the model card included."""
-    from sargan_plugin.zoo import Manifest
+    from sargan_plugin.manifest import Manifest
 
     manifest = Manifest()
     with usage():
-        weights = manifest.find(name)
+        weights = manifest.detectors.get(name or "") or manifest.find(name)
     known = _summary(manifest, weights) | dataclasses.asdict(weights)
     card = manifest.folder / weights.card if weights.card else None
     known["card"] = json_path(card) if card else None
@@ -82,19 +82,20 @@ def verify(
     json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False
 ) -> Report:
     """Check all weights against their checksums."""
-    from sargan_plugin import zoo
+    from sargan_plugin.manifest import Manifest
+    from sargan_plugin.manifest import verify as check
 
-    manifest = zoo.Manifest()
+    manifest = Manifest()
     output = Output(quiet)
     states = {}
     failed = 0
-    for name, weights in manifest.weights.items():
-        path = _file_of(manifest, weights)
+    for name, weights in manifest.everything.items():
+        path = manifest.local_file(weights)
         if path is None and weights.url:
             states[name] = "not fetched"
         else:
             try:
-                zoo.verify(path or manifest.folder / weights.file, weights.sha256)
+                check(path or manifest.folder / weights.file, weights.sha256)
                 states[name] = "ok"
             except SarganError as error:
                 failed += 1
@@ -109,25 +110,16 @@ def verify(
 
 
 def _summary(manifest: Manifest, weights: Weights) -> dict[str, Any]:
-    path = _file_of(manifest, weights)
+    path = manifest.local_file(weights)
     return {
         "name": weights.name,
-        "default": weights.name == manifest.default,
+        "kind": "detector" if weights.name in manifest.detectors else "generator",
+        "default": weights.name in (manifest.default, manifest.default_detector),
         "architecture": weights.architecture,
         "bytes": path.stat().st_size if path else None,
         "licence": weights.licence,
         "experimental": list(weights.experimental),
     }
-
-
-def _file_of(manifest: Manifest, weights: Weights) -> Path | None:
-    """Where the file lies, or None when it has not been fetched."""
-    from sargan_plugin.zoo import cache_folder
-
-    for folder in (manifest.folder, cache_folder()):
-        if (folder / weights.file).is_file():
-            return folder / weights.file
-    return None
 
 
 def _megabytes(size: int | None) -> str:

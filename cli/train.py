@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sargan_cli import options
+from sargan_cli import hardware_options, options, train_detector
 from sargan_cli.console import Output, Report, json_path
 from sargan_cli.progress import Progress
 from sargan_cli.usage import usage
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sargan_training.recipe import Recipe
 
 app = typer.Typer(help="From photographs to models.", rich_markup_mode="rich")
+app.add_typer(train_detector.app, name="detector")
 
 
 class Layout(str, Enum):
@@ -30,34 +31,6 @@ class Layout(str, Enum):
     lfw = "lfw"
     kdef = "kdef"
     rafd = "rafd"
-
-
-class Accelerator(str, Enum):
-    """What training computes on."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class Strategy(str, Enum):
-    """How several devices share the work."""
-
-    auto = "auto"
-    ddp = "ddp"
-
-
-class Precision(str, Enum):
-    """What networks compute in."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16-mixed"
-    fp16 = "fp16-mixed"
-
-
-_HARDWARE = "What to compute on"
 
 
 @app.callback()
@@ -165,39 +138,12 @@ def run(
         Path | None,
         typer.Option(metavar="CSV", help="Labels written by sargan_training.relabel, mixed in."),
     ] = None,
-    accelerator: Annotated[Accelerator, typer.Option(rich_help_panel=_HARDWARE)] = Accelerator.auto,
-    devices: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=_HARDWARE,
-            help="Devices, or processes on a CPU, that share every batch.",
-        ),
-    ] = 1,
-    strategy: Annotated[
-        Strategy, typer.Option(rich_help_panel=_HARDWARE, help="How several devices share it.")
-    ] = Strategy.auto,
-    precision: Annotated[
-        Precision,
-        typer.Option(
-            rich_help_panel=_HARDWARE,
-            show_default="bf16-mixed where that is faster than fp32, else fp32",
-        ),
-    ] = Precision.auto,
-    accumulate: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=_HARDWARE,
-            help="Compute a batch in N parts, to save memory.",
-        ),
-    ] = 1,
-    compile_generator: Annotated[
-        bool,
-        typer.Option("--compile", rich_help_panel=_HARDWARE, help="Use torch.compile."),
-    ] = False,
+    accelerator: hardware_options.AcceleratorOption = hardware_options.Accelerator.auto,
+    devices: hardware_options.Devices = 1,
+    strategy: hardware_options.StrategyOption = hardware_options.Strategy.auto,
+    precision: hardware_options.PrecisionOption = hardware_options.Precision.auto,
+    accumulate: hardware_options.Accumulate = 1,
+    compile_generator: hardware_options.Compile = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,

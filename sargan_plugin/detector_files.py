@@ -1,12 +1,11 @@
 """Where the face detector's ONNX file comes from, and how it is opened.
 
-An explicit path or pack name goes first, then ``$SARGAN_DETECTOR``, then the bundled detector.
+An explicit path or name goes first, then ``$SARGAN_DETECTOR``, then the bundled detector.
 InsightFace's packs are for non-commercial research only, so one is used only when it is named.
 """
 
 from __future__ import annotations
 
-import importlib.resources
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sargan_plugin.errors import SarganError
+from sargan_plugin.manifest import Manifest
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -29,39 +29,20 @@ PACKS = ("antelopev2", "buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc")
 INSIGHTFACE_ROOT = "~/.insightface"
 
 
-def bundled_detector() -> Path | None:
-    """Return the detector that comes with the package, or None.
-
-    Its one place is ``detector_*.onnx`` in the package ``sargan_weights`` (``weights/`` in the
-    repository); of several the first by name.
-    """
-    try:
-        folder = Path(str(importlib.resources.files("sargan_weights")))
-    except ModuleNotFoundError:
-        return None
-    return next(iter(sorted(folder.glob("detector_*.onnx"))), None)
-
-
 def find_detector(model: str | os.PathLike[str] | None = None) -> Path:
     """Return the ONNX file to detect with; a pack that is not there yet is downloaded.
 
     Args:
-        model: path of an SCRFD ONNX file or name of an InsightFace pack; None is what
-            ``$SARGAN_DETECTOR`` names, else the bundled detector.
+        model: path of an SCRFD ONNX file, name of an InsightFace pack or of a detector in the
+            manifest; None is what ``$SARGAN_DETECTOR`` names, else the manifest's default.
 
     Raises:
-        SarganError: when there is none.
+        SarganError: when there is none of that name, or the bundled one is missing or damaged.
     """
     name = os.fspath(model) if model else os.environ.get(DETECTOR_VARIABLE)
-    if not name:
-        path = bundled_detector()
-        if path is None:
-            raise SarganError(
-                "No face detector is installed: give --detector (or $SARGAN_DETECTOR) the path of "
-                "an SCRFD ONNX file, or the name of an InsightFace pack such as buffalo_s, which "
-                "InsightFace downloads (non-commercial research only)."
-            )
-        return path
+    manifest = Manifest()
+    if not name or name in manifest.detectors:
+        return manifest.path_of(manifest.detectors[name or manifest.default_detector])
     path = Path(name).expanduser()
     if path.is_file():
         return path
@@ -69,8 +50,8 @@ def find_detector(model: str | os.PathLike[str] | None = None) -> Path:
         return _pack_detector(name)
     source = "" if model else f" (from ${DETECTOR_VARIABLE})"
     raise SarganError(
-        f"There is no face detector {name!r}{source}: it is neither an ONNX file nor one of the "
-        f"InsightFace packs {', '.join(PACKS)}."
+        f"There is no face detector {name!r}{source}: it is neither an ONNX file, nor "
+        f"{', '.join(manifest.detectors)}, nor one of the InsightFace packs {', '.join(PACKS)}."
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from skimage.data import astronaut
 
 from sargan_plugin import EXPRESSIONS, ExpressionEditor, Face
-from sargan_plugin.zoo import Manifest
+from sargan_plugin.manifest import Manifest
 
 POINTS = np.array([[203, 104], [243, 101], [226, 125], [207, 147], [246, 145]], np.float32)
 PHOTO = astronaut()[:256, 80:368].copy()

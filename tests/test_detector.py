@@ -22,9 +22,12 @@ from hypothesis import strategies as st
 from sargan_plugin import detector as detector_module
 from sargan_plugin import detector_files
 from sargan_plugin.detector import FaceDetector, _merged, _starts, _turned_back
-from sargan_plugin.detector_files import bundled_detector, find_detector, open_detector
+from sargan_plugin.detector_files import find_detector, open_detector
 from sargan_plugin.errors import SarganError
 from sargan_plugin.faces import Face
+from sargan_plugin.manifest import Manifest
+
+OURS = Manifest().default_detector
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,12 @@ def fixed(scrfd_500m_path: Path) -> FaceDetector:
     return FaceDetector(scrfd_500m_path)
 
 
-@pytest.fixture(params=["dynamic", "fixed"])
+@pytest.fixture(scope="module")
+def bundled() -> FaceDetector:
+    return FaceDetector(OURS)
+
+
+@pytest.fixture(params=["bundled", "dynamic", "fixed"])
 def any_detector(request: pytest.FixtureRequest) -> FaceDetector:
     return request.getfixturevalue(request.param)
 
@@ -80,7 +88,8 @@ class TestRealPictures:
         (face,) = any_detector.detect(astronaut)
         assert face.score > 0.7 and abs(face.roll) < 10 and face.profile_strength < 0.3
         known = [[203, 101], [246, 103], [224, 127], [204, 140], [244, 142]]  # read off the picture
-        assert np.abs(face.landmarks5 - known).max() < 3
+        # The bundled network is a small one, see its card.
+        assert np.abs(face.landmarks5 - known).max() < (8 if any_detector.model == OURS else 3)
 
     def test_six_people_from_left_to_right(self, any_detector, group):
         faces = any_detector.detect(group)
@@ -111,7 +120,9 @@ class TestRealPictures:
         expected = (known.landmarks5 + 0.5 - [left, top]) * 4000 / height - 0.5
         assert np.abs(face.landmarks5 - expected).mean() < 0.1 * eye_distance(face)
 
-    def test_faces_of_32_px_in_a_group_photo_of_12_megapixels(self, any_detector, dynamic, group):
+    @pytest.mark.parametrize("name", ["dynamic", "fixed"])
+    def test_faces_of_32_px_in_a_group_photo_of_12_megapixels(self, request, name, dynamic, group):
+        any_detector = request.getfixturevalue(name)
         skimage_data = pytest.importorskip("skimage.data")
         canvas = resized(skimage_data.coffee(), 4000, 3000)
         known = dynamic.detect(group)
@@ -341,47 +352,38 @@ class TestBadFiles:
 
 class TestFindDetector:
     @pytest.fixture(autouse=True)
-    def nothing_installed(self, monkeypatch, tmp_path):
+    def nothing_named(self, monkeypatch, tmp_path):
         monkeypatch.delenv("SARGAN_DETECTOR", raising=False)
         monkeypatch.setattr(detector_files, "INSIGHTFACE_ROOT", str(tmp_path / "insightface"))
-        weights = tmp_path / "weights"
-        weights.mkdir()
-        monkeypatch.setattr(detector_files.importlib.resources, "files", lambda name: weights)
 
     @pytest.fixture
-    def onnx(self, tmp_path) -> Path:
-        return self.touched(tmp_path / "mine.onnx")
+    def bundled(self) -> Path:
+        manifest = Manifest()
+        return manifest.folder / manifest.detectors[manifest.default_detector].file
 
     def touched(self, path: Path) -> Path:
         path.touch()
         return path
 
-    def test_without_any_both_ways_to_get_one_are_named(self):
-        with pytest.raises(SarganError, match=r"--detector.*ONNX.*buffalo_s.*non-commercial"):
-            find_detector()
-
-    def test_the_bundled_file_is_the_first_by_name(self, tmp_path):
-        second = self.touched(tmp_path / "weights" / "detector_b.onnx")
-        assert find_detector() == bundled_detector() == second
-        first = self.touched(tmp_path / "weights" / "detector_a.onnx")
-        assert find_detector() == first
-
-    def test_no_weights_package_is_no_bundled_detector(self, monkeypatch):
-        def missing(name: str) -> Path:
-            raise ModuleNotFoundError(name)
-
-        monkeypatch.setattr(detector_files.importlib.resources, "files", missing)
-        assert bundled_detector() is None
-
-    def test_explicit_then_variable_then_bundled(self, tmp_path, onnx, monkeypatch):
-        bundled = self.touched(tmp_path / "weights" / "detector_a.onnx")
+    def test_explicit_then_variable_then_bundled(self, tmp_path, bundled, monkeypatch):
+        onnx = self.touched(tmp_path / "mine.onnx")
         named = self.touched(tmp_path / "named.onnx")
         assert find_detector() == bundled
         monkeypatch.setenv("SARGAN_DETECTOR", str(named))
         assert find_detector() == named
         assert find_detector(str(onnx)) == find_detector(onnx) == onnx
+        assert find_detector(Manifest().default_detector) == bundled
         monkeypatch.setenv("SARGAN_DETECTOR", "")
         assert find_detector() == bundled
+
+    def test_a_damaged_bundled_file_is_refused(self, tmp_path, bundled, monkeypatch):
+        folder = tmp_path / "weights"
+        folder.mkdir()
+        shutil.copy(bundled.parent / "manifest.toml", folder)
+        (folder / bundled.name).write_bytes(bundled.read_bytes()[:-1] + b"?")
+        monkeypatch.setattr("sargan_plugin.manifest.files", lambda package: folder)
+        with pytest.raises(SarganError, match=rf"{bundled.name}: damaged.*SHA-256"):
+            find_detector()
 
     def test_a_wrong_variable_is_named(self, monkeypatch):
         monkeypatch.setenv("SARGAN_DETECTOR", "nowhere.onnx")

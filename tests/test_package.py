@@ -99,6 +99,7 @@ def test_wheel_holds_weights_and_recipes_and_nothing_foreign(wheel):
     assert "sargan_weights/manifest.toml" in names
     assert any(name.endswith(".safetensors") for name in names)
     assert "sargan_training/recipes/sargan_128.toml" in names
+    assert any(name.endswith(".onnx") for name in names)
     tops = {name.split("/")[0] for name in names}
     assert tops - {*PACKAGES} == {name for name in tops if name.endswith(".dist-info")}
 
@@ -107,12 +108,14 @@ def test_one_edit_from_the_installed_wheel(site):
     assert "edited" in run_away_from_the_checkout(site, "-c", EDIT_ONE_PHOTO)
 
 
-def test_the_program_runs_from_the_installed_wheel(site, scrfd_path, tmp_path):
+def test_the_program_runs_from_the_installed_wheel(site, tmp_path, monkeypatch):
+    """With nothing but what the wheel holds: no detector named, no network."""
+    monkeypatch.delenv("SARGAN_DETECTOR", raising=False)
     Image.fromarray(astronaut()[:256, 80:368]).save(tmp_path / "photo.png")
     command = ["-m", "sargan_cli", "edit", str(tmp_path / "photo.png"), str(tmp_path / "sad.png")]
-    run_away_from_the_checkout(site, *command, "--expr", "sad", "--detector", str(scrfd_path))
-    with Image.open(tmp_path / "sad.png") as edited:
-        assert edited.size == (288, 256)
+    run_away_from_the_checkout(site, *command, "--expr", "sad")
+    with Image.open(tmp_path / "sad.png") as edited, Image.open(tmp_path / "photo.png") as photo:
+        assert edited.size == photo.size and edited.tobytes() != photo.tobytes()
 
 
 def test_import_is_light():

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from sargan_plugin import zoo
 from sargan_plugin.errors import SarganError
-from sargan_plugin.zoo import Manifest, checksum, create_generator, fetch, generator_names
+from sargan_plugin.manifest import Manifest, checksum, fetch
+from sargan_plugin.zoo import create_generator, generator_names
 
 NAME = "sargan_flow_128.test"
 
@@ -28,7 +29,8 @@ def folder(tmp_path):
 
 def write_manifest(folder, sha256, url=""):
     (folder / "manifest.toml").write_text(
-        f'default = "{NAME}"\n[weights."{NAME}"]\nfile = "{NAME}.safetensors"\n'
+        f'default = "{NAME}"\ndefault_detector = "none"\n[detectors]\n'
+        f'[weights."{NAME}"]\nfile = "{NAME}.safetensors"\n'
         f'sha256 = "{sha256}"\nlicence = "test"\ndata = "none"\nurl = "{url}"\n'
         'experimental = ["fearful"]\n'
     )
@@ -91,7 +93,10 @@ def test_weights_of_another_architecture_are_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "default = 3", "not toml ["])
+@pytest.mark.parametrize(
+    "text",
+    ["", "default = 3", "default = 3\ndefault_detector = 4\nweights = 5", "not toml ["],
+)
 def test_broken_manifest_is_one_line(tmp_path, text):
     (tmp_path / "manifest.toml").write_text(text)
     with pytest.raises(SarganError, match=r"manifest\.toml"):

@@ -1,7 +1,7 @@
 """``sargan-cli edit-dir`` against a plain loop, on the same pictures, in one run.
 
-    python -m sargan_training.benchmark FOLDER --detector SCRFD.onnx
-    python -m sargan_training.benchmark --megapixels 108 --detector SCRFD.onnx
+    python -m sargan_training.benchmark FOLDER
+    python -m sargan_training.benchmark --megapixels 108
 
 The plain loop is what one would write by hand from the same parts: open, detect (InsightFace's own
 call at 640 x 640), run the generator in float32 on one face, paste, save. Both sides edit the
@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 from sargan_plugin import ExpressionEditor, Face
+from sargan_plugin.detector_files import find_detector
 from sargan_plugin.faces import select_faces
 from sargan_plugin.images import is_picture_path, load_picture, save_picture
 from sargan_training.command import run_script
@@ -120,7 +121,7 @@ def one_large_picture(megapixels: float, detector: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="pictures, not nested")
-    parser.add_argument("--detector", type=Path, required=True)
+    parser.add_argument("--detector", type=find_detector, default=find_detector())
     parser.add_argument("--plain-pictures", type=int, default=200)
     parser.add_argument("--megapixels", type=float)
     arguments = parser.parse_args()

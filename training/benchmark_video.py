@@ -1,6 +1,6 @@
 """``sargan-cli edit-video`` against a plain loop, on the same clip, in one run.
 
-    python -m sargan_training.benchmark_video PHOTO --detector SCRFD.onnx
+    python -m sargan_training.benchmark_video PHOTO
 
 Makes a clip of one face (by default 1280 x 720, 25 frames a second, the face about 300 pixels
 high) under a camera that pans slowly, H.264, and edits it twice. The plain loop is what one would
@@ -30,6 +30,7 @@ import numpy as np
 from PIL import Image
 
 from sargan_plugin import ExpressionEditor, FaceDetector
+from sargan_plugin.detector_files import find_detector
 from sargan_plugin.faces import select_faces
 from sargan_plugin.video.codecs import ENCODERS
 from sargan_training.command import run_script
@@ -131,7 +132,7 @@ def compare(photo: np.ndarray, size: tuple[int, int], arguments: argparse.Namesp
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path, help="a portrait")
-    parser.add_argument("--detector", type=Path, required=True)
+    parser.add_argument("--detector", type=find_detector, default=find_detector())
     parser.add_argument("--size", default="1280x720,1920x1080")
     parser.add_argument("--face", type=float, default=300, help="height in a picture of 720 lines")
     parser.add_argument("--frames", type=int, default=250)

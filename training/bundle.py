@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
-from sargan_plugin.zoo import architecture_in, checksum, create_generator
+from sargan_plugin.manifest import checksum
+from sargan_plugin.zoo import architecture_in, create_generator
 from sargan_training.command import run_script
 
 

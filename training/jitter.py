@@ -1,6 +1,6 @@
 """How steady the edits of a video are, and how far smoothed landmarks lag behind.
 
-    python -m sargan_training.jitter PHOTO --detector SCRFD.onnx --clip TALKING.mp4
+    python -m sargan_training.jitter PHOTO --clip TALKING.mp4
 
 From the photo it makes a clip under a camera that pans slowly, with sensor noise that is new in
 each frame, and edits it with and without smoothing (without means: detected in each frame, nothing
@@ -29,6 +29,7 @@ import numpy as np
 from PIL import Image
 
 from sargan_plugin import ExpressionEditor, FaceDetector
+from sargan_plugin.detector_files import find_detector
 from sargan_plugin.video.editor import VideoEditor
 from sargan_plugin.video.one_euro import Smoothing
 from sargan_plugin.video.places import open_source
@@ -168,7 +169,7 @@ def mouth_box(photo: np.ndarray, detector: FaceDetector) -> tuple[slice, slice]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path)
-    parser.add_argument("--detector", type=Path, required=True)
+    parser.add_argument("--detector", type=find_detector, default=find_detector())
     parser.add_argument("--clip", type=Path, help="a real clip of a person who talks")
     parser.add_argument("--expression", default="happy")
     parser.add_argument("--seconds", type=float, default=5.0)

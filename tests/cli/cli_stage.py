@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from sargan_cli import main
-from sargan_plugin.zoo import checksum, create_generator
+from sargan_plugin.manifest import checksum
+from sargan_plugin.zoo import create_generator
 
 PROGRAM = Path(sys.executable).with_name("sargan-cli")
 ARCHITECTURE = "sargan_flow_128"
@@ -109,9 +110,19 @@ def manifest(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder.mkdir()
     file = folder / "random.safetensors"
     file.write_bytes(weights.read_bytes())
+    detector = folder / "detector.onnx"
+    detector.write_bytes(b"not opened by the tests that use this manifest")
     (folder / "card.md").write_text("# A card\n")
     (folder / "manifest.toml").write_text(f"""
 default = "{ARCHITECTURE}.random"
+default_detector = "detector_fake"
+
+[detectors.detector_fake]
+file = "detector.onnx"
+sha256 = "{checksum(detector)}"
+licence = "Apache-2.0"
+data = "none"
+metrics = {{ recall = 0.5 }}
 
 [weights."{ARCHITECTURE}.random"]
 file = "random.safetensors"
@@ -129,6 +140,6 @@ licence = "Apache-2.0"
 data = "none"
 url = "https://example.org/elsewhere.safetensors"
 """)
-    monkeypatch.setattr("sargan_plugin.zoo.files", lambda _: folder)
+    monkeypatch.setattr("sargan_plugin.manifest.files", lambda _: folder)
     monkeypatch.setenv("SARGAN_CACHE", str(tmp_path / "cache"))
     return folder

@@ -47,9 +47,11 @@ class TestModels:
     def test_list(self, cli, manifest):
         done = cli("models", "list", "--json")
         assert done.json["default"] == "sargan_flow_128.random"
-        assert [each["name"] for each in done.json["models"]] == [
-            "sargan_flow_128.random",
-            "sargan_flow_128.elsewhere",
+        assert done.json["default_detector"] == "detector_fake"
+        assert [(each["name"], each["kind"]) for each in done.json["models"]] == [
+            ("sargan_flow_128.random", "generator"),
+            ("sargan_flow_128.elsewhere", "generator"),
+            ("detector_fake", "detector"),
         ]
         assert done.json["models"][1]["bytes"] is None
         assert "sargan_flow_128.random" in done.err and "not fetched" in done.err
@@ -61,6 +63,7 @@ class TestModels:
         for known in ("Apache-2.0", "disgusted, fearful", "fid", "12.5", "# A card"):
             assert known in done.out
         assert cli("models", "info", "--json").json["metrics"] == {"fid": 12.5}
+        assert cli("models", "info", "detector_fake", "--json").json["metrics"] == {"recall": 0.5}
         assert cli("models", "info", "nobody").code == 2
 
     def test_verify(self, cli, manifest):
@@ -69,13 +72,14 @@ class TestModels:
         assert done.json["models"] == {
             "sargan_flow_128.random": "ok",
             "sargan_flow_128.elsewhere": "not fetched",
+            "detector_fake": "ok",
         }
         file = manifest / "random.safetensors"
         file.write_bytes(file.read_bytes()[:-1] + b"?")
         done = cli("models", "verify")
         assert done.code == 1
         assert done.err.startswith(f"error: sargan_flow_128.random: {file}: damaged")
-        assert cli("models", "verify", "--json").json["error"] == "1 of 2 damaged or missing"
+        assert cli("models", "verify", "--json").json["error"] == "1 of 3 damaged or missing"
 
 
 class TestDoctor:
@@ -106,7 +110,7 @@ def test_models_without_a_verb_is_a_usage_error(cli):
 
 @pytest.mark.parametrize("verb", [["models", "list"], ["detect", "none.jpg"], ["models", "info"]])
 def test_failures_are_json_too(cli, verb, monkeypatch, tmp_path):
-    monkeypatch.setattr("sargan_plugin.zoo.files", lambda _: tmp_path)
+    monkeypatch.setattr("sargan_plugin.manifest.files", lambda _: tmp_path)
     done = cli(*verb, "--json")
     assert done.code == 1
     assert list(done.json) == ["error"] and done.err == f"error: {done.json['error']}\n"

@@ -13,6 +13,7 @@ from insightface.model_zoo import get_model
 from insightface.model_zoo.scrfd import SCRFD
 
 from sargan_plugin.detector import FaceDetector
+from sargan_plugin.errors import SarganError
 from sargan_training.detector.anchors import decode_boxes, decode_landmarks, make_anchors
 from sargan_training.detector.export import (
     OUTPUTS,
@@ -64,6 +65,16 @@ def test_onnx_answers_as_the_network_does(network, path, height, width):
         np.testing.assert_allclose(theirs, ours, atol=1e-3)
 
 
+def test_a_threshold_moves_scores_and_nothing_else(network):
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before, after = ScrfdOutputs(network)(images), ScrfdOutputs(network, 0.6)(images)
+    for plain, moved in zip(before[:3], after[:3], strict=True):
+        assert torch.equal(plain > 0.6, moved > 0.5) and (moved < plain).all()
+    for plain, moved in zip(before[3:], after[3:], strict=True):
+        assert torch.equal(plain, moved)
+
+
 def test_insightface_decodes_what_the_losses_train(network, path):
     """Boxes and landmarks of all anchors, through SCRFD's own decoder and through ours."""
     scrfd = get_model(str(path), providers=CPU)
@@ -95,5 +106,5 @@ def test_it_works_in_face_analysis_and_in_our_detector(path, tmp_path):
 
 def test_a_file_that_is_no_checkpoint_is_one_clear_line(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"no")
-    with pytest.raises(SystemExit, match=r"checkpoint\.pt: not a detector's checkpoint"):
+    with pytest.raises(SarganError, match=r"checkpoint\.pt: not a detector's checkpoint"):
         load_network(tmp_path / "checkpoint.pt")

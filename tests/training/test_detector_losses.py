@@ -67,13 +67,13 @@ def test_quality_focal_loss_weighs_by_distance_from_the_quality():
     assert quality_focal_loss(logit, torch.tensor([0.0])).item() == pytest.approx(expected)
 
 
-def test_landmark_loss_is_relative_to_the_face_and_skips_unknown_points():
+def test_landmark_loss_is_relative_to_the_face_less_in_small_ones_and_skips_unknown_points():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 100, 100], [0, 0, 10, 10]])
     landmarks = torch.zeros(3, 5, 2)
     predicted = (landmarks + torch.tensor([1.0, 10, 1])[:, None, None]).requires_grad_()
     landmarks[2, 4, 1] = float("nan")
     loss = landmark_loss(predicted, landmarks, boxes)
-    assert loss.tolist() == pytest.approx([0.1 - 0.005, 0.1 - 0.005, 0])
+    assert loss.tolist() == pytest.approx([(0.1 - 0.005) * 10 / 64, 0.1 - 0.005, 0])
     loss.sum().backward()
     assert torch.isfinite(predicted.grad).all()
 

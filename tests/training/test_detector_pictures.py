@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from sargan_plugin.errors import SarganError
 from sargan_training.data import LANDMARKS, is_held_out
 from sargan_training.detector.collage import SMALLEST_SURE, CollageMaker
 from sargan_training.detector.degrade import degrade
@@ -79,7 +80,7 @@ def test_store_gives_back_what_was_written_and_shrinks_what_is_large(tmp_path):
 
 
 def test_no_store_is_one_clear_line(tmp_path):
-    with pytest.raises(SystemExit, match="no picture store"):
+    with pytest.raises(SarganError, match="no picture store"):
         PictureStore(tmp_path)
 
 
@@ -172,12 +173,12 @@ def test_broken_wider_annotations_name_the_file(tmp_path, text):
     labels = tmp_path / "wider_face_split/wider_face_train_bbx_gt.txt"
     labels.parent.mkdir()
     labels.write_text(text)
-    with pytest.raises(SystemExit, match=r"wider_face_train_bbx_gt\.txt.*a\.png"):
+    with pytest.raises(SarganError, match=r"wider_face_train_bbx_gt\.txt.*a\.png"):
         list(wider_pictures(tmp_path))
 
 
 def test_a_folder_without_wider_face_is_one_clear_line(tmp_path):
-    with pytest.raises(SystemExit, match="no WIDER FACE"):
+    with pytest.raises(SarganError, match="no WIDER FACE"):
         list(wider_pictures(tmp_path))
 
 

@@ -2,60 +2,68 @@
 
 from __future__ import annotations
 
-import sys
+import os
+from dataclasses import replace
+from signal import SIGINT
 
-import cv2
 import numpy as np
+import pytest
 import torch
 
-from sargan_training.detector import export, prepare, train
+from sargan_plugin.errors import SarganError
+from sargan_training.detector import train
 from sargan_training.detector.cpu import Float32Convolution, slow_convolutions_in_float32
 from sargan_training.detector.dataset import Collages, collage_loader
+from sargan_training.detector.losses import detection_loss
 from sargan_training.detector.network import FaceDetectionNetwork
 from sargan_training.detector.pictures import PictureStore, without_faces, write_store
+from sargan_training.detector.train import DetectorTraining, train_detector
+from sargan_training.hardware import Hardware
+
+CPU = Hardware("cpu")
 
 
-def run(module, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-    module.main()
+def a_short_training(folder, **changes):
+    write_store(folder / "pictures", [one_face()])
+    setting = DetectorTraining(
+        folder / "pictures", folder, steps=2, batch=2, side=64, save_every=1, workers=0
+    )
+    return replace(setting, **changes)
 
 
-def wider_face(folder):
-    """Two noise pictures with a face each, in WIDER FACE's official layout."""
-    random = np.random.default_rng(0)
-    lines = []
-    for number in range(2):
-        path = folder / f"WIDER_train/images/{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), random.integers(0, 256, (90, 80, 3), dtype=np.uint8))
-        lines += [path.name, "1", "20 20 40 50 0 0 0 0 0 0"]
-    labels = folder / "wider_face_split/wider_face_train_bbx_gt.txt"
-    labels.parent.mkdir()
-    labels.write_text("\n".join(lines))
-    return folder
+def steps_in(setting):
+    return torch.load(setting.checkpoint, weights_only=True)["step"]
 
 
-def test_prepare_train_resume_and_export(tmp_path, monkeypatch, capsys):
-    pictures, folder = tmp_path / "pictures", tmp_path / "runs" / "smoke"
-    run(prepare, monkeypatch, pictures, "--wider", wider_face(tmp_path / "wider"))
-    common = ("--pictures", pictures, "--run", folder, "--side", 64, "--batch", 2, "--workers", 0)
-    common += ("--report-every", 1, "--save-every", 1, "--accelerator", "cpu")
-    run(train, monkeypatch, *common, "--steps", 1)
-    first = torch.load(folder / "checkpoint.pt", weights_only=True)
-    run(train, monkeypatch, *common, "--steps", 2)
-    printed = capsys.readouterr().out
-    assert "2 pictures in" in printed and "resumed at step 1" in printed
-    assert "images/s" in printed and "2/2  score" in printed
-    second = torch.load(folder / "checkpoint.pt", weights_only=True)
-    assert (first["step"], second["step"]) == (1, 2)
-    assert not (folder / "checkpoint.part").exists()
-    changed = [
-        not torch.equal(first["network"][key], second["network"][key]) for key in ("scales",)
-    ]
-    assert all(changed)
-    run(export, monkeypatch, folder / "checkpoint.pt", tmp_path / "detector_smoke.onnx")
-    assert "sha256" in capsys.readouterr().out
-    assert (tmp_path / "detector_smoke.onnx").stat().st_size < 2.5e6
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    setting = a_short_training(tmp_path)
+    losses = iter([train.detection_loss, broken_loss])
+    monkeypatch.setattr(train, "detection_loss", lambda *parts: next(losses)(*parts))
+    with pytest.raises(SarganError, match=r"diverged after step 1; .*checkpoint\.pt is from"):
+        train_detector(setting, CPU)
+    assert steps_in(setting) == 1
+
+
+def broken_loss(*parts):
+    loss, values = detection_loss(*parts)
+    return loss * float("nan"), values | {"score": torch.tensor(float("nan"))}
+
+
+def test_an_interrupt_waits_for_the_end_of_a_step_and_saves(tmp_path):
+    setting = a_short_training(tmp_path, steps=9, save_every=9)
+    with pytest.raises(KeyboardInterrupt):
+        train_detector(setting, CPU, report=interrupt_at_the_first_step)
+    assert steps_in(setting) == 2  # noted after the first step, saved with the second
+
+
+def interrupt_at_the_first_step(step, values):
+    if step == 1:
+        os.kill(os.getpid(), SIGINT)
+
+
+def test_a_folder_that_is_no_store_is_one_clear_line(tmp_path):
+    with pytest.raises(SarganError, match="no picture store"):
+        train_detector(DetectorTraining(tmp_path / "nothing", tmp_path / "run"), CPU)
 
 
 def test_a_resumed_run_goes_on_with_the_pictures_it_would_have_seen(tmp_path):

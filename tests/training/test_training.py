@@ -18,7 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sargan_cli.app import main
 from sargan_cli.training_progress import TrainingProgress
 from sargan_plugin.errors import SarganError
-from sargan_plugin.zoo import architecture_in, checksum, create_generator
+from sargan_plugin.manifest import checksum
+from sargan_plugin.zoo import architecture_in, create_generator
 from sargan_training import bundle, hardware, pretrain
 from sargan_training.data import FaceSet, is_held_out, load_faces, read_rows
 from sargan_training.games import GAMES, HingeGame

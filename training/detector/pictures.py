@@ -13,6 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sargan_plugin.errors import SarganError
+
 STORED_SIDE = 640  # px; larger pictures are shrunk to it
 
 
@@ -61,11 +63,11 @@ def read_pixels(path: Path) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        SystemExit: when the file is not a readable picture.
+        SarganError: when the file is not a readable picture.
     """
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise SystemExit(f"{path}: not a picture that can be read.")
+        raise SarganError(f"{path}: not a picture that can be read.")
     return np.ascontiguousarray(pixels[..., ::-1])
 
 
@@ -78,7 +80,7 @@ class PictureStore:
             used often is kept by the system as long as it likes.
 
     Raises:
-        SystemExit: when there is no store in the folder.
+        SarganError: when there is no store in the folder.
     """
 
     def __init__(self, folder: Path, in_memory: bool = False) -> None:
@@ -90,7 +92,7 @@ class PictureStore:
                 self.sure = saved["sure"]
             self._open_pixels()
         except OSError as error:
-            raise SystemExit(f"{folder}: no picture store ({error.strerror}).") from error
+            raise SarganError(f"{folder}: no picture store ({error.strerror}).") from error
         self.pixel_starts = np.concatenate([[0], np.cumsum(self.shapes.prod(1) * 3)])
         self.face_starts = np.concatenate([[0], np.cumsum(self.counts)])
 
@@ -133,7 +135,7 @@ def write_store(folder: Path, pictures: Iterable[Picture]) -> int:
             landmarks.append(small.landmarks)
             sure.append(small.sure)
     if not shapes:
-        raise SystemExit(f"{folder}: there are no pictures to store.")
+        raise SarganError(f"{folder}: there are no pictures to store.")
     partial.replace(folder / "pixels.bin")
     np.savez(
         folder / "faces.npz",

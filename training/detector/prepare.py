@@ -1,38 +1,34 @@
-"""Gather training pictures into one store.
-
-    python -m sargan_training.detector.prepare runs/detector_pictures --data DATA \
-        --wider WIDER_train --negatives FOLDER
-
-``DATA`` holds ``faces.csv`` and photographs (people kept for tests are left out), ``WIDER_train``
-a copy of WIDER FACE, ``FOLDER`` pictures without any face. Each may be given several times.
-"""
+"""Gather training pictures into one store."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from sargan_training.command import run_script
 from sargan_training.detector.pictures import write_store
 from sargan_training.detector.sources import face_free_pictures, face_pictures
 from sargan_training.detector.wider import wider_pictures
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("store", type=Path, help="the folder to write")
-    readers = {"data": face_pictures, "wider": wider_pictures, "negatives": face_free_pictures}
-    for name in readers:
-        parser.add_argument(f"--{name}", type=Path, action="append", default=[])
-    arguments = parser.parse_args()
-    pictures = chain.from_iterable(
-        read(folder) for name, read in readers.items() for folder in getattr(arguments, name)
-    )
-    print(f"{write_store(arguments.store, pictures)} pictures in {arguments.store}")
+def prepare_pictures(
+    store: Path,
+    *,
+    data: Sequence[Path] = (),
+    wider: Sequence[Path] = (),
+    negatives: Sequence[Path] = (),
+) -> int:
+    """Write the pictures of all folders into one store and return how many there are.
 
+    Args:
+        store: the folder to write.
+        data: folders of ``faces.csv`` and photographs; people kept for tests are left out.
+        wider: copies of WIDER FACE.
+        negatives: folders of pictures without any face; scenes kept for tests are left out.
 
-if __name__ == "__main__":
-    run_script(main)
+    Raises:
+        SarganError: when a folder or a picture cannot be read, or there is none.
+    """
+    readers = ((face_pictures, data), (wider_pictures, wider), (face_free_pictures, negatives))
+    pictures = chain.from_iterable(read(folder) for read, folders in readers for folder in folders)
+    return write_store(store, pictures)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sargan_plugin.errors import SarganError
 from sargan_plugin.image_formats import is_picture_path
 from sargan_training.data import annotated_points, is_held_out
 from sargan_training.detector.pictures import Picture, read_pixels, without_faces
@@ -40,7 +41,7 @@ def read_face_rows(data: Path, held_out: bool) -> Iterator[tuple[str, list[dict[
         with (data / "faces.csv").open(newline="") as stream:
             rows = list(csv.DictReader(stream))
     except OSError as error:
-        raise SystemExit(f"{data / 'faces.csv'}: cannot be read ({error.strerror}).") from error
+        raise SarganError(f"{data / 'faces.csv'}: cannot be read ({error.strerror}).") from error
     for path, faces in groupby(rows, key=lambda row: row["path"]):
         if is_held_out(person_of(path)) == held_out:
             yield path, list(faces)
@@ -84,7 +85,7 @@ def scene_of(path: Path) -> str:
 def scenes(folder: Path, held_out: bool) -> Iterator[Path]:
     """Face-free pictures below a folder, of one side of the split."""
     if not folder.is_dir():
-        raise SystemExit(f"{folder}: there is no such folder.")
+        raise SarganError(f"{folder}: there is no such folder.")
     for path in sorted(folder.rglob("*")):
         is_picture = path.is_file() and is_picture_path(path)
         if is_picture and is_held_out(scene_of(path), HELD_OUT_SCENES) == held_out:

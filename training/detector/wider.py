@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sargan_plugin.errors import SarganError
 from sargan_training.detector.pictures import Picture, read_pixels
 
 OFFICIAL = (Path("wider_face_split/wider_face_train_bbx_gt.txt"), Path("WIDER_train/images"))
@@ -25,14 +26,14 @@ def wider_pictures(folder: Path) -> Iterator[Picture]:
     """The training pictures of a copy of WIDER FACE.
 
     Raises:
-        SystemExit: when the folder has neither layout, or its annotations cannot be read.
+        SarganError: when the folder has neither layout, or its annotations cannot be read.
     """
     for (labels, images), read in ((RETINAFACE, _retinaface_rows), (OFFICIAL, _official_rows)):
         if (folder / labels).is_file():
             for path, rows in read(folder / labels):
                 yield _picture(folder / images / path, rows)
             return
-    raise SystemExit(f"{folder}: no WIDER FACE here; neither {RETINAFACE[0]} nor {OFFICIAL[0]}.")
+    raise SarganError(f"{folder}: no WIDER FACE here; neither {RETINAFACE[0]} nor {OFFICIAL[0]}.")
 
 
 def _picture(path: Path, rows: list[tuple[list[float], np.ndarray, bool]]) -> Picture:
@@ -51,7 +52,7 @@ def _official_rows(labels: Path) -> Iterator[tuple[str, list]]:
             count = int(next(lines))
             rows = [_numbers(next(lines), 10) for _ in range(max(count, 1))]
         except (StopIteration, RuntimeError, ValueError) as error:
-            raise SystemExit(f"{labels}: the rows of {path} cannot be read ({error}).") from error
+            raise SarganError(f"{labels}: the rows of {path} cannot be read ({error}).") from error
         yield (
             path,
             [(row[:4], NO_LANDMARKS, row[INVALID] == 0) for row in rows if min(row[2:4]) > 0],
@@ -70,7 +71,7 @@ def _retinaface_rows(labels: Path) -> Iterator[tuple[str, list]]:
         try:
             numbers = _numbers(line, 19)
         except ValueError as error:
-            raise SystemExit(f"{labels}: a row of {path} cannot be read ({error}).") from error
+            raise SarganError(f"{labels}: a row of {path} cannot be read ({error}).") from error
         points = np.array(numbers[4:19], np.float32).reshape(5, 3)[:, :2]
         if min(numbers[2:4]) > 0:
             rows.append((numbers[:4], NO_LANDMARKS if (points < 0).any() else points, True))
