@@ -40,12 +40,11 @@ def find_detector(model: str | os.PathLike[str] | None = None) -> Path:
         SarganError: when there is none of that name, or the bundled one is missing or damaged.
     """
     name = os.fspath(model) if model else os.environ.get(DETECTOR_VARIABLE)
+    if name and (path := Path(name).expanduser()).is_file():
+        return path
     manifest = Manifest()
     if not name or name in manifest.detectors:
         return manifest.path_of(manifest.detectors[name or manifest.default_detector])
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
     if name in PACKS:
         return _pack_detector(name)
     source = "" if model else f" (from ${DETECTOR_VARIABLE})"

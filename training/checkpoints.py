@@ -27,6 +27,15 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> object: ...
 
 
+def make_folder(run: Path) -> None:
+    """Make the run's folder, or raise a SarganError that says why not."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise SarganError(f"{printable_name(run)}: cannot be a run's folder: {reason}") from error
+
+
 def replace_with(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name and rename it: it is there whole or not at all.
 

@@ -19,7 +19,13 @@ from torch import nn
 from sargan_plugin.errors import SarganError
 from sargan_plugin.images import printable_name
 from sargan_plugin.zoo import create_generator
-from sargan_training.checkpoints import changes_since, read_state, save_state, set_state
+from sargan_training.checkpoints import (
+    changes_since,
+    make_folder,
+    read_state,
+    save_state,
+    set_state,
+)
 from sargan_training.data import FaceSet, load_faces
 from sargan_training.draws import Rows
 from sargan_training.games import GAMES
@@ -173,15 +179,6 @@ def rows_of_this_process(fabric: Fabric, batch: int, accumulate: int) -> list[Ro
         raise SarganError(f"A batch of {batch} does not fall into {parts} equal parts.")
     first = fabric.global_rank * accumulate
     return [Rows.part(batch, first + number, parts) for number in range(accumulate)]
-
-
-def make_folder(run: Path) -> None:
-    """Make the run's folder, or raise a SarganError that says why not."""
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise SarganError(f"{printable_name(run)}: cannot be a run's folder: {reason}") from error
 
 
 def share_of_rate(step: int, recipe: Recipe) -> float:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sargan_plugin.errors import SarganError
+from sargan_training.checkpoints import replace_with
 from sargan_training.detector.anchors import STRIDES
 from sargan_training.detector.network import FaceDetectionNetwork
 
@@ -71,10 +72,9 @@ def export_onnx(network: FaceDetectionNetwork, path: Path, threshold: float = 0.
 
     ``threshold`` is that of :class:`ScrfdOutputs`.
     """
-    partial = path.with_suffix(".part")
     dynamic = {"input.1": {2: "height", 3: "width"}} | {name: {0: "anchors"} for name in OUTPUTS}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer, about loops that do not depend on input
+
+    def write(partial: Path) -> None:
         torch.onnx.export(
             ScrfdOutputs(network, threshold).eval(),
             (torch.zeros(1, 3, 320, 256),),
@@ -85,7 +85,10 @@ def export_onnx(network: FaceDetectionNetwork, path: Path, threshold: float = 0.
             opset_version=OPSET,
             dynamo=False,  # the other exporter writes opset 18 and needs onnxscript
         )
-    partial.replace(path)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer, about loops that do not depend on input
+        replace_with(path, write)
 
 
 def multiply_adds(network: FaceDetectionNetwork, side: int = 640) -> float:

@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from sargan_plugin.errors import SarganError
-from sargan_training.checkpoints import read_state, save_state, set_state
+from sargan_training.checkpoints import make_folder, read_state, save_state, set_state
 from sargan_training.detector.anchors import make_anchors
 from sargan_training.detector.cpu import slow_convolutions_in_float32
 from sargan_training.detector.dataset import Collages, collage_loader
@@ -124,7 +124,7 @@ def train_detector(
                 f"A batch of {setting.batch} does not fall into {fabric.world_size} equal parts."
             )
         store = PictureStore(setting.pictures, setting.in_memory)
-        setting.run.mkdir(parents=True, exist_ok=True)
+        make_folder(setting.run)
         fabric.seed_everything(0, verbose=False)
         network = FaceDetectionNetwork().to(memory_format=torch.channels_last)
         if fabric.device.type == "cpu" and fabric.strategy.precision.precision == "bf16-mixed":
