@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sargan_plugin.expressions import EXPRESSIONS, condition_of
-from sargan_plugin.generators.blocks import SpatialAttention
+from sargan_plugin.generators.blocks import InstanceNorm, SpatialAttention
 from sargan_plugin.generators.edit import (
     Edit,
     apply_edit,
@@ -150,3 +150,12 @@ def test_replace_from_delta_keeps_texture_under_small_changes():
     large = replace_from_delta(torch.full((1, 3, 16, 16), 0.5))
     assert small[..., 4:-4, 4:-4].max() == 0
     assert large[..., 4:-4, 4:-4].min() == 1
+
+
+def test_instance_norm_is_pytorch_s_own():
+    ours, theirs = InstanceNorm(6), torch.nn.InstanceNorm2d(6, affine=True)
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter)
+    ours.load_state_dict(theirs.state_dict())
+    features = 3 * torch.randn(2, 6, 9, 7) + 1
+    torch.testing.assert_close(ours(features), theirs(features))
