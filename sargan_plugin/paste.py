@@ -3,7 +3,7 @@
 The photo is never resampled through the small crop. With everything sampled at photo pixels::
 
     moved  = photo at (position + flow)
-    detail = moved - (the crop, enlarged, at the same moved positions)
+    detail = moved - (the crop, moved by the same flow and enlarged)
     result = moved + delta - replace * (detail - grain)
 
 ``delta``, ``replace`` and ``flow`` come from the crop and are enlarged smoothly; ``grain`` is
@@ -14,6 +14,7 @@ differentiable in the photo, the edit and the similarity (grain counts as a cons
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,10 +33,11 @@ from sargan_plugin.align import (
     to_unit,
 )
 from sargan_plugin.errors import SarganError
-from sargan_plugin.generators.edit import BORDER, Edit
+from sargan_plugin.generators.edit import BORDER, Edit, warp_by_flow
 
 # Photo pixels worked on at a time: bounds the memory a very large face needs.
 STRIP_PIXELS = 1 << 19
+MOST_FINER = 8  # times the samples of a crop, along each axis
 # Both cheeks of the canonical crop, as (x, y) shares of its side: skin with nothing in its way.
 CHEEKS = ((0.36, 0.56), (0.64, 0.56))
 CHEEK_RADIUS = 0.055
@@ -94,20 +96,28 @@ def paste_edit(
     """
     size = crop.shape[-1]
     height, width = photo.shape[-2:]
-    top, left, bottom, right = crop_rectangle(matrix, size, height, width)
+    side = size / float(scale_of(matrix.detach()[None]))
+    border = math.floor(BORDER * side)
+    top, left, bottom, right = crop_rectangle(matrix, size, height, width, margin=-border)
     if top >= bottom or left >= right:
-        raise SarganError("The face lies outside the picture.")
-    pieces, changed, clipped = [], 0, 0
-    fields = [edit.delta / 2, edit.replace]
-    if edit.flow is not None:
-        fields.append(photo_flow(edit.flow, matrix))
+        top, left, bottom, right = crop_rectangle(matrix, size, height, width)
+        if top >= bottom or left >= right:
+            raise SarganError("The face lies outside the picture.")
+        return EditedRectangle(top, left, photo[:, :0, :0], 0, 0)  # no more than the feather
     if texture is None and grain:
         texture = grain_texture(photo, crop, matrix, seed)
+    moved = crop.to(edit.delta)[None]
+    fields = [edit.delta / 2, edit.replace]
+    if edit.flow is not None:
+        moved = warp_by_flow(moved, edit.flow)
+        fields.append(photo_flow(edit.flow, matrix))
+    fields = torch.cat(
+        [finer(torch.cat(fields, 1), matrix, feathered=True), finer(moved, matrix)], 1
+    )
+    pieces, changed, clipped = [], 0, 0
     for upper, lower in strips(top, bottom, right - left):
-        rectangle = (upper, left, lower, right)
-        strip, touched, out_of_range = edited_strip(
-            photo, rectangle, torch.cat(fields, dim=1), crop.to(edit.delta), matrix, texture
-        )
+        grid = crop_grid(shifted(matrix, left, upper), lower - upper, right - left, size)
+        strip, touched, out_of_range = edited_strip(photo, upper, left, fields, grid, side, texture)
         before = photo[:, upper:lower, left:right]
         pieces.append(torch.where(touched, from_unit(strip, photo.dtype), before))
         changed, clipped = changed + int(touched.sum()), clipped + int(out_of_range.sum())
@@ -123,66 +133,50 @@ def strips(top: int, bottom: int, width: int) -> Iterator[tuple[int, int]]:
 
 def edited_strip(
     photo: torch.Tensor,
-    rectangle: tuple[int, int, int, int],
+    top: int,
+    left: int,
     fields: torch.Tensor,
-    crop: torch.Tensor,
-    matrix: torch.Tensor,
+    grid: torch.Tensor,
+    side: float,
     texture: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Edit one rectangle of the photo.
 
-    ``fields`` ``(1, C + 1 or C + 3, S, S)`` are the colour change, the replaced share and, where
-    anything moves, the flow in photo pixels. Returns the result ``(C, h, w)`` in [0, 1], and which
-    pixels changed and which were clipped, both ``(1, h, w)``.
+    Args:
+        photo: ``(C, H, W)``.
+        top: first row of the rectangle.
+        left: its first column.
+        fields: of :func:`finer`, in the crop: the colour change ``(1, C, ., .)``, the replaced
+            share, the flow in photo pixels where anything moves, and the moved crop.
+        grid: ``(h, w, 2)``, where the rectangle's pixels lie in the crop.
+        side: of the crop, in photo pixels.
+        texture: of :func:`grain_texture`, or None.
+
+    Returns:
+        The result ``(C, h, w)`` in [0, 1], and which pixels changed and which were clipped, both
+        ``(1, h, w)``.
     """
-    channels = len(crop)
-    upper, left, lower, right = rectangle
-    size = crop.shape[-1]
-    grid = crop_grid(shifted(matrix, left, upper), lower - upper, right - left, size)
-    painted = enlarge(fields, grid, matrix)[0] * within_feather(grid)
-    delta, cover, flow = painted.tensor_split((channels, channels + 1))
-    cover = cover.clamp(0, 1)
-    window = reached(rectangle, flow, *photo.shape[-2:])
-    window_top, window_left, window_bottom, window_right = window
-    source = to_unit(photo[:, window_top:window_bottom, window_left:window_right], fields.dtype)
-    window_grid = crop_grid(shifted(matrix, window_left, window_top), *source.shape[-2:], size)
-    low = enlarge(crop[None], window_grid, matrix)[0]
-    both = torch.cat([source, source - low])
-    inside = both[
-        :,
-        upper - window_top : lower - window_top,
-        left - window_left : right - window_left,
-    ]
-    moved = inside
-    if len(flow):
-        moved = sample_at(both, flow, left - window_left, upper - window_top)
-    image, detail = moved.tensor_split(2)
+    channels = len(photo)
+    flow_channels = fields.shape[1] - 2 * channels - 1
+    height, width = grid.shape[:2]
+    found = sampled(fields, grid)
+    delta, cover, flow, low = found.split([channels, 1, flow_channels, channels])
+    if flow_channels:
+        reach = fields[:, channels + 1 : channels + 3].detach().abs().max()
+        reach = math.ceil(float(reach)) + 2  # bicubic sampling needs 2 more
+        upper, first = max(top - reach, 0), max(left - reach, 0)
+        source = photo[:, upper : top + height + reach, first : left + width + reach]
+        source = to_unit(source, fields.dtype).clone()  # the photo may be written into
+        image = sample_at(source, flow, left - first, top - upper)
+    else:
+        image = to_unit(photo[:, top : top + height, left : left + width], fields.dtype)
+    detail = image - low
     if texture is not None:
-        side = size / float(scale_of(matrix.detach()[None]))
         detail = detail - tiled_texture(texture, grid, side)
-    result = image + delta - cover * detail
-    changed = (painted.detach() != 0).any(dim=0, keepdim=True)
-    result = torch.where(changed, result, inside[:channels])
+    result = image + delta - cover.clamp(0, 1) * detail
+    changed = found[:-channels].detach().any(dim=0, keepdim=True)
     clipped = ((result.detach() < -1e-6) | (result.detach() > 1 + 1e-6)).any(dim=0, keepdim=True)
     return result.clamp(0, 1), changed, clipped & changed
-
-
-def reached(
-    rectangle: tuple[int, int, int, int], flow: torch.Tensor, height: int, width: int
-) -> tuple[int, int, int, int]:
-    """The part of the photo that a rectangle's pixels come from; flow is ``(0 or 2, h, w)``."""
-    left_by, up_by, right_by, down_by = 0, 0, 0, 0
-    if len(flow):
-        lowest, highest = (extreme.tolist() for extreme in flow.detach().flatten(1).aminmax(dim=1))
-        left_by, up_by = (math.floor(min(value, 0)) - 2 for value in lowest)
-        right_by, down_by = (math.ceil(max(value, 0)) + 2 for value in highest)
-    upper, left, lower, right = rectangle
-    return (
-        max(upper + up_by, 0),
-        max(left + left_by, 0),
-        min(lower + down_by, height),
-        min(right + right_by, width),
-    )
 
 
 def crop_grid(matrix: torch.Tensor, height: int, width: int, size: int) -> torch.Tensor:
@@ -194,28 +188,47 @@ def crop_grid(matrix: torch.Tensor, height: int, width: int, size: int) -> torch
     return xs + (ys + shift)[:, None]
 
 
-def within_feather(grid: torch.Tensor) -> torch.Tensor:
-    """``(height, width)``: whether a feathered edit may be felt at the places of a grid.
+def finer(fields: torch.Tensor, matrix: torch.Tensor, feathered: bool = False) -> torch.Tensor:
+    """Crop fields ``(1, C, S, S)`` on a finer grid of samples, for :func:`sampled`.
 
-    Resampling spreads an edit a little; what it would carry past the feather is cut off.
-    """
-    x, y = grid.detach().abs().unbind(-1)
-    return (x < 1 - 2 * BORDER) & (y < 1 - 2 * BORDER)
-
-
-def enlarge(fields: torch.Tensor, grid: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """Sample crop fields ``(1, C, S, S)`` at the places of a :func:`crop_grid`.
-
-    Bicubic, so that an enlarged change shows no facets; anti-aliased where the face is smaller
-    than the crop, as ``matrix`` tells. Beyond the crop its border is repeated.
+    Bicubic, so that an enlarged change shows no facets: what is left for the bilinear sampling
+    lies within about two photo pixels. Where the face is smaller than the crop, as ``matrix``
+    tells, it is shrunk first, with anti-aliasing. Resampling spreads an edit a little; what that
+    would carry past the feather is cut off where ``feathered``.
     """
     scale = float(scale_of(matrix.detach()[None]))
     if scale > 1:
         side = max(1, round(fields.shape[-1] / scale))
         fields = F.interpolate(fields, (side, side), mode="bilinear", antialias=True)
+    times = min(max(2, math.ceil(0.5 / scale)), MOST_FINER)
+    bicubic = bicubic_matrix(fields.shape[-1], times, feathered).to(fields)
+    return bicubic @ fields @ bicubic.T
+
+
+@functools.lru_cache(maxsize=16)
+def bicubic_matrix(size: int, times: int, feathered: bool) -> torch.Tensor:
+    """``(times * size, size)``: takes samples to ``times`` as many, as bicubic sampling does.
+
+    Both axes by such a matrix are much faster than PyTorch's own bicubic interpolation on a CPU.
+    Where ``feathered``, bilinear sampling of the result gives zero wherever a feather does.
+    """
+    unit = torch.eye(size, dtype=torch.float64)[None, None]
+    count = times * size
+    matrix = F.interpolate(unit, (count, size), mode="bicubic", align_corners=False)[0, 0]
+    if feathered:
+        position = (torch.arange(count) + 0.5) / count
+        matrix[torch.minimum(position, 1 - position) < BORDER + 1 / count] = 0
+    return matrix
+
+
+def sampled(fields: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    """Sample fields ``(1, C, ., .)`` of :func:`finer` at the places of a :func:`crop_grid`.
+
+    Beyond the crop its border is repeated.
+    """
     return F.grid_sample(
-        fields, grid[None], mode="bicubic", padding_mode="border", align_corners=False
-    )
+        fields, grid[None], mode="bilinear", padding_mode="border", align_corners=False
+    )[0]
 
 
 def pixel_positions(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
@@ -315,7 +328,9 @@ def tiled_texture(texture: torch.Tensor, grid: torch.Tensor, side: float) -> tor
     ``side`` is that of the crop in photo pixels.
     """
     period = texture.shape[-1]
-    pixels = ((grid.detach() + 1) * (side / 2)).floor().int().remainder(period)
-    columns, rows = pixels.unbind(-1)
-    places = (rows * period + columns).flatten()
-    return texture.flatten(1).index_select(1, places).view(-1, *grid.shape[:2])
+    count = math.ceil(side / period)
+    tiles = texture.tile(1, count, count)[None]
+    grid = (grid.detach() + 1) * (side / (count * period)) - 1
+    return F.grid_sample(
+        tiles, grid[None], mode="nearest", padding_mode="border", align_corners=False
+    )[0]

@@ -50,6 +50,15 @@ def test_zero_edit_returns_the_photo_bit_for_bit(eyes, degrees, x, y):
     assert rectangle.changed == 0
 
 
+def test_a_face_with_only_its_feather_in_the_picture_changes_nothing():
+    photo = smooth_photo(200, 300)
+    edit = Edit(0.3 * torch.ones(1, 3, SIZE, SIZE), torch.ones(1, 1, SIZE, SIZE)).feathered()
+    # The crop, 344 px wide, ends 3 px inside the picture: a fortieth of it is 8 px.
+    result, rectangle = paste(photo, edit, photo_landmarks(-169, 100, 100))
+    assert torch.equal(result, photo)
+    assert rectangle.changed == 0
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
 def test_untouched_pixels_are_copied(dtype):
     photo = smooth_photo(200, 300)
@@ -62,7 +71,7 @@ def test_untouched_pixels_are_copied(dtype):
     touched = (result.to(torch.float64) != photo.to(torch.float64)).any(0)
     ys, xs = touched.nonzero().unbind(1)
     assert 1000 < touched.sum() <= rectangle.changed
-    # The bump ends at 0.6 of half the crop (64 photo px here), plus the reach of bicubic.
+    # The bump ends at 0.6 of half the crop (64 photo px here), plus the reach of the sampling.
     assert (xs - 150).abs().max() < 0.6 * 64 + 8
     assert ys.max() - ys.min() < 1.2 * 64 + 16
 
