@@ -20,7 +20,7 @@ from sargan_plugin.generators import Edit
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.planes import PlaneCrop
 
-SPAN = 4  # frames from one pass to the next at most
+SPAN = 8  # frames from one pass to the next at most
 POOLED = 4  # px of the crop on each side of what is compared
 # Difference of two crops, in [0, 1], averaged over a small surrounding. Measured on people who
 # talk: up to here an interpolated edit is off by less than two passes in a row differ.

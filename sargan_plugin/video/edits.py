@@ -23,7 +23,7 @@ TOGETHER = 2  # faces in one pass of the generator; passes run side by side
 # Edits that grow over so much of a limit are switched on softly, see _share_left.
 SOFT = 0.2
 TEXTURE_HOLDS = 1.25  # change of scale up to which a face keeps its painted texture
-IN_FLIGHT = 2  # frames being pasted for each worker
+IN_FLIGHT = 8  # frames being pasted for each worker
 
 
 def generate(
