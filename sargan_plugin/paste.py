@@ -206,6 +206,7 @@ def finer(fields: torch.Tensor, matrix: torch.Tensor, feathered: bool = False) -
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # or what a video keeps here could not serve a gradient afterwards
 def bicubic_matrix(size: int, times: int, feathered: bool) -> torch.Tensor:
     """``(times * size, size)``: takes samples to ``times`` as many, as bicubic sampling does.
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sargan_plugin.align import crop_face, crop_rectangle, face_matrices
 from sargan_plugin.generators.edit import Edit
-from sargan_plugin.paste import paste_edit
+from sargan_plugin.paste import bicubic_matrix, paste_edit
 
 SIZE = 64
 
@@ -166,6 +166,17 @@ def test_strips_do_not_show(monkeypatch):
     monkeypatch.setattr("sargan_plugin.paste.STRIP_PIXELS", 2000)
     cut, _ = paste(photo, edit, landmarks)
     torch.testing.assert_close(cut, whole, atol=1e-5, rtol=0)
+
+
+def test_gradients_pass_after_a_paste_in_inference_mode():
+    photo, landmarks = smooth_photo(60, 60, torch.float64), photo_landmarks(30, 30, 12)
+    edit = Edit(0.2 * blob(torch.float64).expand(1, 3, -1, -1), blob(torch.float64))
+    bicubic_matrix.cache_clear()
+    with torch.inference_mode():
+        paste(photo, edit, landmarks)
+    photo.requires_grad_()
+    paste(photo, edit, landmarks)[0].sum().backward()
+    assert torch.isfinite(photo.grad).all()
 
 
 @pytest.mark.parametrize("flow", [True, False])
