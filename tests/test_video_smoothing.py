@@ -46,10 +46,12 @@ def test_the_centred_filter_does_not_lag():
     """A slow sweep, where the plain filter is frames behind."""
     sweep = np.broadcast_to(np.arange(100)[:, None, None] * 0.2, (100, 5, 2))
     smoothing, size = Smoothing(0.5, 0.0), 100.0
-    forward = filtered(sweep, smoothing)
+    forward = OneEuroFilter(smoothing, size)
+    for points in sweep[:51]:
+        forward(points, STEP)
     future = [Step(points, STEP) for points in sweep[51:63]]
-    steady = centred(forward[50], sweep[50], future, smoothing=smoothing, size=size)
-    assert (sweep[50] - forward[50]).mean() / 0.2 > 3
+    steady = centred(forward, sweep[50], future, smoothing=smoothing, size=size)
+    assert (sweep[50] - forward.value).mean() / 0.2 > 3
     assert abs((sweep[50] - steady).mean() / 0.2) < 1
 
 
@@ -65,9 +67,9 @@ def test_known_motion_does_not_lag_and_noise_on_it_goes():
     forward = OneEuroFilter(smoothing, 100.0)
     off = []
     for index, points in enumerate(seen):
-        past = forward(points, STEP, turn)
+        forward(points, STEP, turn)
         future = [Step(each, STEP, turn) for each in seen[index + 1 : index + 13]]
-        steady = centred(past, points, future, smoothing=smoothing, size=100.0)
+        steady = centred(forward, points, future, smoothing=smoothing, size=100.0)
         off.append(steady - truth[index])
     assert np.std(off[15:45]) < noise.std() / 2
 

@@ -18,6 +18,8 @@ from sargan_plugin.faces import Face
 from sargan_plugin.video.display import display_of
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.motion import CutFinder, FaceFollower
+from sargan_plugin.video.one_euro import Smoothing
+from sargan_plugin.video.steady import steady_faces
 from sargan_plugin.video.tracker import Tracker
 
 WIDTH, HEIGHT = 320, 200
@@ -43,7 +45,12 @@ class SceneDetector:
     def detect(self, picture: np.ndarray) -> list[Face]:
         index = int(picture[-2, -2, 0])
         self.looked.append(index)
-        return [Face.from_landmarks(FACE + place) for place in self.places(index)]
+        return [shown_face(picture, FACE + place) for place in self.places(index)]
+
+
+def shown_face(picture: np.ndarray, landmarks: np.ndarray) -> Face:
+    """A face of the scene as a view of it, larger or smaller, shows it."""
+    return Face.from_landmarks((landmarks + 0.5) * (picture.shape[1] / WIDTH) - 0.5)
 
 
 def scene(
@@ -61,7 +68,7 @@ def scene(
         for person, x, y in drawn(index):
             x, y = round(x), round(y)
             picture[y : y + 64, x : x + 64] = faces[person]
-        picture[-4:, -4:] = index
+        picture[-8:, -8:] = index
         video = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="gbrp")
         frames.append(Frame(video, index, index / 25))
     return frames
@@ -198,14 +205,38 @@ def test_a_face_that_has_gone_is_lost_and_known_when_it_comes_back():
     assert 0 in frames[45].landmarks
 
 
+def test_what_a_detector_misses_by_on_its_grid_is_smoothed_away():
+    """The error depends on where in the view the face lies, and so changes slowly with it."""
+
+    def place(index):
+        return 80 + 0.25 * index, 60.0
+
+    class GridDetector(SceneDetector):
+        def detect(self, picture):
+            (face,) = super().detect(picture)
+            error = 1.5 * np.sin(2 * np.pi * face.center[0] / 24)
+            return [Face.from_landmarks(face.landmarks5 + error)]
+
+    def wander(dither):
+        detector = GridDetector(lambda index: [place(index)])
+        frames, tracker = tracked(
+            scene(120, lambda index: [(0, *place(index))]), detector, dither=dither
+        )
+        steady = steady_faces(iter(frames), tracker.tracks, Smoothing(), 0)
+        off = [frame.faces[0].landmarks - (FACE + place(frame.index)) for frame in steady]
+        return np.std(off, axis=0).mean()
+
+    assert wander(dither=True) < 0.6 * wander(dither=False)
+
+
 @pytest.mark.parametrize(
     ("selection", "chosen"),
     [("all", [0, 1]), ("largest", [1]), (0, [0]), ([-1], [1]), ("nearest:50,90", [0]), (7, [])],
 )
 def test_which_faces_are_chosen(selection, chosen):
-    large = Face.from_landmarks(FACE * 1.2 + np.array([180, 40]))
+    faces = FACE + np.array([20.0, 60.0]), FACE * 1.2 + np.array([180, 40])
     detector = SceneDetector(lambda index: [])
-    detector.detect = lambda picture: [Face.from_landmarks(FACE + np.array([20.0, 60.0])), large]
+    detector.detect = lambda picture: [shown_face(picture, face) for face in faces]
     _, tracker = tracked(
         scene(8, lambda index: [(0, 20, 60), (1, 180, 40)]), detector, selection=selection
     )

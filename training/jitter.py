@@ -119,7 +119,7 @@ def lag(clip: Path, detector: FaceDetector, smoothing: Smoothing) -> tuple[float
     raw: dict[int, np.ndarray] = {}
     with open_source(clip, RATE) as opened:
         display = opened.format.display
-        for frame in Tracker(detector, display, every=1).follow(opened.frames()):
+        for frame in Tracker(detector, display, every=1, dither=False).follow(opened.frames()):
             if 0 in frame.landmarks:
                 raw[frame.index] = frame.landmarks[0]
     steady: dict[int, np.ndarray] = {}

@@ -158,6 +158,7 @@ class VideoEditor:
             selection=self.editor.faces,
             numbers=self.tracks,
             every=self.detect_every,
+            dither=self.smoothing is not None,
         )
 
     def edited(

@@ -22,7 +22,7 @@ class Smoothing:
         derivative_cutoff: in Hz, of the speed's own filter.
     """
 
-    min_cutoff: float = 0.3
+    min_cutoff: float = 0.05
     beta: float = 3.0
     derivative_cutoff: float = 1.0
 
@@ -50,7 +50,9 @@ class OneEuroFilter:
     def __init__(self, smoothing: Smoothing, size: float) -> None:
         self.smoothing, self.size = smoothing, size
         self.value: np.ndarray | None = None
+        self.measured: np.ndarray | None = None
         self.speed: np.ndarray | None = None
+        self.averaged = 0.0  # about how many measurements the value is a mean of
 
     def __call__(
         self, value: np.ndarray, seconds: float, motion: np.ndarray | None = None
@@ -61,14 +63,19 @@ class OneEuroFilter:
         filtered, so that movement that is known does not lag.
         """
         if self.value is None or seconds <= 0:
-            self.value, self.speed = value, np.zeros_like(value)
+            self.value, self.speed, self.averaged = value, np.zeros_like(value), 1.0
+            self.measured = value
             return value
         expected = _moved(self.value, motion)
         share = _share(self.smoothing.derivative_cutoff, seconds)
-        self.speed = self.speed + share * ((value - expected) / seconds - self.speed)
+        speed = (value - _moved(self.measured, motion)) / seconds
+        self.speed, self.measured = self.speed + share * (speed - self.speed), value
         # The points' common movement: what each does of its own is mostly noise.
         pace = float(np.linalg.norm(self.speed.mean(axis=0))) / self.size
         share = _share(self.smoothing.min_cutoff + self.smoothing.beta * pace, seconds)
+        if motion is not None:
+            share = max(share, 1 / (self.averaged + 1))  # a plain mean until there are enough
+        self.averaged = 1 / share
         self.value = expected + share * (value - expected)
         return self.value
 
@@ -89,7 +96,7 @@ class Step:
 
 
 def centred(
-    past: np.ndarray,
+    past: OneEuroFilter,
     value: np.ndarray,
     future: Sequence[Step],
     *,
@@ -98,23 +105,28 @@ def centred(
 ) -> np.ndarray:
     """The mean of the filter's value and of the same filter run backwards from the future.
 
-    Each of the two lags, one behind and one ahead; their mean does neither.
+    Each of the two lags, one behind and one ahead; their mean does neither. Where all movement is
+    known nothing lags, and each counts as much as the measurements that it has averaged.
 
     Args:
-        past: what the filter gave for this moment.
+        past: that has been given this moment's points.
         value: what was measured at this moment.
         future: the moments after it.
         smoothing: the settings.
         size: as for :class:`OneEuroFilter`.
     """
     if not future:
-        return past
+        return past.value
     backwards = OneEuroFilter(smoothing, size)
     seconds, motion = 0.0, None
     for step in reversed(future):
         backwards(step.points, seconds, motion)
         seconds, motion = step.seconds, _inverted(step.motion)
-    return (past + backwards(value, seconds, motion)) / 2
+    backwards(value, seconds, motion)
+    if any(step.motion is None for step in future):
+        return (past.value + backwards.value) / 2
+    weight = past.averaged / (past.averaged + backwards.averaged)
+    return weight * past.value + (1 - weight) * backwards.value
 
 
 def _moved(points: np.ndarray, motion: np.ndarray | None) -> np.ndarray:

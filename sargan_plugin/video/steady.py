@@ -56,9 +56,9 @@ def steady_faces(
             run.age += 1
             future, ends = _future(number, frame, later)
             elapsed = 0.0 if run.age == 0 else frame.seconds - earlier
-            past = run.filter(points, elapsed, frame.motions.get(number))
+            run.filter(points, elapsed, frame.motions.get(number))
             if smoothing is not None:
-                points = centred(past, points, future, smoothing=smoothing, size=run.size)
+                points = centred(run.filter, points, future, smoothing=smoothing, size=run.size)
             share = 1.0 if run.sudden else (run.age + 1) / (fade + 1)
             if ends:
                 share = min(share, (len(future) + 1) / (fade + 1))

@@ -27,6 +27,8 @@ DETECT_EVERY = 6  # frames
 CLOSE_TOGETHER = 2  # frames between detections while faces are about to cross
 THOROUGH_EVERY = 100  # frames; in between the detector sees a small view only
 SMALLEST_SEEN = 40  # px that a face should have in the view
+DITHER = 0.2  # of a view's side
+GOLDEN = 0.618  # steps by the golden ratio fill a range evenly and never repeat soon
 MISSES = 2  # detections that may miss a face before it counts as lost
 FORGOTTEN_AFTER = 250  # frames
 # Faces nearer to each other than so many of their sizes may cover one another.
@@ -43,6 +45,9 @@ class Tracker:
         selection: which faces are chosen, judged when a face appears.
         numbers: choose these tracks only, or None for all that the selection chooses.
         every: frames from one detection to the next.
+        dither: look at views of different sizes. What a detector misses a landmark by depends on
+            where the face lies on its grid; that changes slowly with a slow movement, and is
+            smoothed away only where it is made to change from look to look.
 
     Attributes:
         tracks: all tracks that have been begun.
@@ -56,10 +61,12 @@ class Tracker:
         selection: Selection = "all",
         numbers: Collection[int] | None = None,
         every: int = DETECT_EVERY,
+        dither: bool = True,
     ) -> None:
         if every < 1:
             raise SarganError("The detector must look at least at every frame (1).")
         self.detector, self.display, self.every = detector, display, every
+        self.dither, self._dithered = dither, 0.0
         self.selection, self.numbers = parse_selection(selection), numbers
         self.tracks: list[Track] = []
         self._cuts = CutFinder()
@@ -246,6 +253,9 @@ class Tracker:
         if not thorough:
             smallest = min(sizes, default=float("inf"))
             side = min(longer, max(VIEW_SIDE, longer * SMALLEST_SEEN / smallest))
+            if self.dither:
+                self._dithered = (self._dithered + GOLDEN) % 1
+                side *= 1 - DITHER * self._dithered
         else:
             self._thorough_at = frame.index
         width, height = self.display.coded_size(side)

@@ -27,6 +27,8 @@ SMALLEST, LARGEST = 12, 450  # px, longer side of a face
 SMALLEST_SURE = 10  # px, below which a face may be found or not
 VISIBLE, GUESSED = 0.6, 0.25  # share of a face that makes it one, and that may make it one
 TURN, STRONG_TURN = math.radians(15), math.radians(60)
+LABEL_JITTER = 0.01  # eye distances; about what the labels of two frames of a still face differ by
+BLENDED = 0.3  # of the textures are two scenes at once: there are few scenes
 LARGEST_ENLARGEMENT = 4  # of a photographed face; beyond it there is nothing but blur
 
 
@@ -145,7 +147,18 @@ class CollageMaker:
         return self._texture(side, side, random)
 
     def _texture(self, width: int, height: int, random: np.random.Generator) -> np.ndarray:
-        """A part of a face-free picture, mirrored at will, ``(height, width, 3)``."""
+        """A part of a face-free picture, or of two on top of each other, ``(height, width, 3)``."""
+        part = self._scene(width, height, random)
+        if random.random() > BLENDED:
+            return part
+        share = random.uniform(0.2, 0.8)
+        return cv2.addWeighted(part, share, self._scene(width, height, random), 1 - share, 0)
+
+    def _scene(self, width: int, height: int, random: np.random.Generator) -> np.ndarray:
+        """A part of a face-free picture, turned by right angles and mirrored at will."""
+        turns = int(random.integers(4))
+        if turns % 2:
+            width, height = height, width
         pixels = self.store[random.choice(self.face_free)].pixels
         fit = min(pixels.shape[1] / width, pixels.shape[0] / height)
         scale = fit * np.exp(random.uniform(math.log(0.3), 0))
@@ -155,7 +168,8 @@ class CollageMaker:
         part = pixels[top : top + cut_height, left : left + cut_width]
         way = cv2.INTER_AREA if cut_width > 1.5 * width else cv2.INTER_LINEAR
         part = cv2.resize(part, (width, height), interpolation=way)
-        return part[:, ::-1].copy() if random.random() < 0.5 else part
+        part = part[:, ::-1] if random.random() < 0.5 else part
+        return np.ascontiguousarray(np.rot90(part, turns))
 
     def _paste_texture(self, canvas: Canvas, random: np.random.Generator) -> None:
         """A rectangle without a face, so that an edge round something is no sign of a face."""
@@ -194,6 +208,8 @@ class CollageMaker:
             if outside < 1:
                 canvas.boxes.append(boxes[index])
                 points = landmarks[index]
+                eyes = np.linalg.norm(points[1] - points[0])
+                points = points + random.normal(0, LABEL_JITTER, (5, 2)) * eyes
                 canvas.landmarks.append(swap_sides(points) if mirrored else points)
                 canvas.sure.append(bool(photo.sure[index]))
                 canvas.hidden.append(outside)
