@@ -209,12 +209,12 @@ def test_what_a_detector_misses_by_on_its_grid_is_smoothed_away():
     """The error depends on where in the view the face lies, and so changes slowly with it."""
 
     def place(index):
-        return 80 + 0.25 * index, 60.0
+        return 80 + 0.1 * index, 60.0
 
     class GridDetector(SceneDetector):
         def detect(self, picture):
             (face,) = super().detect(picture)
-            error = 1.5 * np.sin(2 * np.pi * face.center[0] / 24)
+            error = 1.5 * np.sin(2 * np.pi * face.center[0] / 12)
             return [Face.from_landmarks(face.landmarks5 + error)]
 
     def wander(dither):

@@ -10,6 +10,9 @@ import numpy as np
 
 from sargan_plugin.errors import SarganError
 
+# Face sizes a second by which a face at rest seems to move, because the detector errs.
+AT_REST = 0.1
+
 
 @dataclass(frozen=True)
 class Smoothing:
@@ -72,6 +75,7 @@ class OneEuroFilter:
         self.speed, self.measured = self.speed + share * (speed - self.speed), value
         # The points' common movement: what each does of its own is mostly noise.
         pace = float(np.linalg.norm(self.speed.mean(axis=0))) / self.size
+        pace = max(0.0, pace - AT_REST)
         share = _share(self.smoothing.min_cutoff + self.smoothing.beta * pace, seconds)
         if motion is not None:
             share = max(share, 1 / (self.averaged + 1))  # a plain mean until there are enough

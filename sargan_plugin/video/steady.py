@@ -10,7 +10,7 @@ from sargan_plugin.video.frame import Frame, SteadyFace
 from sargan_plugin.video.one_euro import OneEuroFilter, Smoothing, Step, centred
 from sargan_plugin.video.tracks import Track, face_size
 
-LOOK_AHEAD = 16  # frames
+LOOK_AHEAD = 24  # frames
 
 
 @dataclass(eq=False)
