@@ -63,7 +63,7 @@ def edit_video(
     faces: options.Faces = "all",
     neutralise_first: options.NeutraliseFirst = False,
     calm: video_options.Calm = True,
-    min_cutoff: video_options.MinCutoff = 0.3,
+    min_cutoff: video_options.MinCutoff = 0.05,
     beta: video_options.Beta = 3.0,
     fade: video_options.Fade = 6,
     codec: video_options.CodecName = Codec.auto,

@@ -2,7 +2,7 @@
 
 What is found: faces from 32 px (longer side of the box) in pictures of up to 12 megapixels and
 from ``32 * sqrt(megapixels / 12)`` px in larger ones (96 px at 108 megapixels), up to faces that
-fill the frame.
+fill the frame. (With SCRFD 2.5G and 500M; the bundled detector misses some of the smallest ones.)
 
 SCRFD finds faces that have about 20 to 400 px at the network's input. So a picture is looked at in
 two sizes, 640 and 128 px on the longer side (InsightFace's own pair); a small picture as it is, for

@@ -97,7 +97,8 @@ def paste_edit(
     size = crop.shape[-1]
     height, width = photo.shape[-2:]
     side = size / float(scale_of(matrix.detach()[None]))
-    border = math.floor(BORDER * side)
+    densest = float(matrix.detach()[:, :2].norm(dim=0).max())  # pixels need not be square
+    border = math.floor(BORDER * size / densest)
     top, left, bottom, right = crop_rectangle(matrix, size, height, width, margin=-border)
     if top >= bottom or left >= right:
         top, left, bottom, right = crop_rectangle(matrix, size, height, width)

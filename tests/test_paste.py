@@ -59,6 +59,14 @@ def test_a_face_with_only_its_feather_in_the_picture_changes_nothing():
     assert rectangle.changed == 0
 
 
+def test_an_edit_begins_softly_where_pixels_are_not_square():
+    photo = torch.full((1, 256, 256), 0.5)
+    matrix = torch.tensor([[0.5, 0.0, -20.0], [0.0, 1.0, -20.0]])
+    edit = Edit(torch.full((1, 1, 128, 128), 0.8), torch.zeros(1, 1, 128, 128)).feathered()
+    result = paste_edit(photo, edit, torch.full((1, 128, 128), 0.5), matrix).pixels
+    assert (result - 0.5).max() > 0.3 and (result[:, 0] - 0.5).abs().max() < 0.01
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
 def test_untouched_pixels_are_copied(dtype):
     photo = smooth_photo(200, 300)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import av
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sargan_cli.edit_video import edit_video
 from sargan_plugin.errors import SarganError
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.one_euro import OneEuroFilter, Smoothing, Step, centred
@@ -53,6 +56,24 @@ def test_the_centred_filter_does_not_lag():
     steady = centred(forward, sweep[50], future, smoothing=smoothing, size=size)
     assert (sweep[50] - forward.value).mean() / 0.2 > 3
     assert abs((sweep[50] - steady).mean() / 0.2) < 1
+
+
+@pytest.mark.parametrize("speed", [2.0, 10.0, 30.0])
+def test_a_steady_movement_that_texture_does_not_tell_does_not_lag(speed):
+    """``speed`` is in px a second, of a face of 100 px."""
+    sweep = np.broadcast_to(np.arange(120)[:, None, None] * speed * STEP, (120, 5, 2))
+    forward = OneEuroFilter(Smoothing(), 100.0)
+    for points in sweep[:81]:
+        forward(points, STEP)
+    future = [Step(points, STEP) for points in sweep[81:105]]
+    steady = centred(forward, sweep[80], future, smoothing=Smoothing(), size=100.0)
+    assert abs((sweep[80] - steady).mean()) / (speed * STEP) < 1  # frames
+
+
+def test_the_command_smooths_as_the_library_does():
+    settings = inspect.signature(edit_video).parameters
+    assert settings["min_cutoff"].default == Smoothing().min_cutoff
+    assert settings["beta"].default == Smoothing().beta
 
 
 def test_known_motion_does_not_lag_and_noise_on_it_goes():

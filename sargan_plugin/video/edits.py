@@ -23,7 +23,7 @@ TOGETHER = 2  # faces in one pass of the generator; passes run side by side
 # Edits that grow over so much of a limit are switched on softly, see _share_left.
 SOFT = 0.2
 TEXTURE_HOLDS = 1.25  # change of scale up to which a face keeps its painted texture
-IN_FLIGHT = 8  # frames being pasted for each worker
+IN_FLIGHT = 16  # frames being pasted at once, or two for each of many workers
 
 
 def generate(
@@ -138,7 +138,7 @@ def paste(items: Iterator[Edited], pool: Executor, workers: int) -> Iterator[Fra
     for item in items:
         future = pool.submit(_paste, item) if item.edits else None
         waiting.append((item.frame, future))
-        while len(waiting) > IN_FLIGHT * workers or (waiting and _is_done(waiting[0][1])):
+        while len(waiting) > max(IN_FLIGHT, 2 * workers) or (waiting and _is_done(waiting[0][1])):
             yield _taken(waiting.popleft())
     while waiting:
         yield _taken(waiting.popleft())

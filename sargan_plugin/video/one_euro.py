@@ -12,6 +12,8 @@ from sargan_plugin.errors import SarganError
 
 # Face sizes a second by which a face at rest seems to move, because the detector errs.
 AT_REST = 0.1
+# Hz, the lowest cutoff where the face's texture does not tell its movement: all of it would lag.
+UNSEEN_CUTOFF = 0.3
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,10 @@ class OneEuroFilter:
         self.speed, self.measured = self.speed + share * (speed - self.speed), value
         # The points' common movement: what each does of its own is mostly noise.
         pace = float(np.linalg.norm(self.speed.mean(axis=0))) / self.size
-        pace = max(0.0, pace - AT_REST)
-        share = _share(self.smoothing.min_cutoff + self.smoothing.beta * pace, seconds)
+        lowest = max(self.smoothing.min_cutoff, UNSEEN_CUTOFF)
+        if motion is not None:
+            lowest, pace = self.smoothing.min_cutoff, max(0.0, pace - AT_REST)
+        share = _share(lowest + self.smoothing.beta * pace, seconds)
         if motion is not None:
             share = max(share, 1 / (self.averaged + 1))  # a plain mean until there are enough
         self.averaged = 1 / share
@@ -109,8 +113,8 @@ def centred(
 ) -> np.ndarray:
     """The mean of the filter's value and of the same filter run backwards from the future.
 
-    Each of the two lags, one behind and one ahead; their mean does neither. Where all movement is
-    known nothing lags, and each counts as much as the measurements that it has averaged.
+    Each counts as much as the measurements that it has averaged. Where movement is not known, each
+    of the two lags, one behind and one ahead, by about as much; their mean does neither.
 
     Args:
         past: that has been given this moment's points.
@@ -127,8 +131,6 @@ def centred(
         backwards(step.points, seconds, motion)
         seconds, motion = step.seconds, _inverted(step.motion)
     backwards(value, seconds, motion)
-    if any(step.motion is None for step in future):
-        return (past.value + backwards.value) / 2
     weight = past.averaged / (past.averaged + backwards.averaged)
     return weight * past.value + (1 - weight) * backwards.value
 

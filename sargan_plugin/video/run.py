@@ -21,7 +21,7 @@ from sargan_plugin.video.threads import Channel, Gone, Stopwatch, Worker
 if TYPE_CHECKING:
     from sargan_plugin.video.editor import VideoEditor
 
-# Frames that wait between two stages; some 40 more are being looked at.
+# Frames that wait between two stages; some 60 more are being looked at.
 QUEUED = 6
 STAGES = ("wait", "track", "steady", "generate", "calm", "paste")
 

@@ -75,6 +75,7 @@ class Tracker:
         self._shot_at = 0
         longer = max(display.width, display.height)
         self._scale = min(1.0, VIEW_SIDE / longer)
+        self._shown_size = np.array([display.width, display.height])
 
     def follow(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """The same frames, with ``landmarks``, ``motions`` and ``begins_shot`` filled in."""
@@ -261,11 +262,11 @@ class Tracker:
         width, height = self.display.coded_size(side)
         view = frame.video.reformat(width=width, height=height, format="rgb24").to_ndarray()
         picture = np.ascontiguousarray(self.display.view(view))
-        scale = self.display.width / picture.shape[1]
+        scale = self._shown_size / picture.shape[1::-1]  # of each axis: views have whole pixels
         return picture, [_scaled(face, scale) for face in self.detector.detect(picture)]
 
     def _to_view(self, landmarks: np.ndarray, picture: np.ndarray) -> np.ndarray:
-        return (landmarks + 0.5) * (picture.shape[1] / self.display.width) - 0.5
+        return (landmarks + 0.5) * (picture.shape[1::-1] / self._shown_size) - 0.5
 
 
 def _is_crowded(face: Face, faces: list[Face]) -> bool:
@@ -277,9 +278,9 @@ def _is_crowded(face: Face, faces: list[Face]) -> bool:
     )
 
 
-def _scaled(face: Face, scale: float) -> Face:
-    box = tuple((value + 0.5) * scale - 0.5 for value in face.bbox)
-    return Face(box, (face.landmarks5 + 0.5) * scale - 0.5, face.score)
+def _scaled(face: Face, scale: np.ndarray) -> Face:
+    corners = (np.reshape(face.bbox, (2, 2)) + 0.5) * scale - 0.5
+    return Face(tuple(corners.ravel().tolist()), (face.landmarks5 + 0.5) * scale - 0.5, face.score)
 
 
 def _in_full_size(motion: np.ndarray, scale: float) -> np.ndarray:
