@@ -77,11 +77,11 @@ class OneEuroFilter:
         self.speed, self.measured = self.speed + share * (speed - self.speed), value
         # The points' common movement: what each does of its own is mostly noise.
         pace = float(np.linalg.norm(self.speed.mean(axis=0))) / self.size
-        lowest = max(self.smoothing.min_cutoff, UNSEEN_CUTOFF)
-        if motion is not None:
-            lowest, pace = self.smoothing.min_cutoff, max(0.0, pace - AT_REST)
-        share = _share(lowest + self.smoothing.beta * pace, seconds)
-        if motion is not None:
+        lowest, beta = self.smoothing.min_cutoff, self.smoothing.beta
+        if motion is None:
+            share = _share(max(lowest, UNSEEN_CUTOFF) + beta * pace, seconds)
+        else:
+            share = _share(lowest + beta * max(0.0, pace - AT_REST), seconds)
             share = max(share, 1 / (self.averaged + 1))  # a plain mean until there are enough
         self.averaged = 1 / share
         self.value = expected + share * (value - expected)
