@@ -23,6 +23,7 @@ from video_files import (
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.video.codecs import Encoding
+from sargan_plugin.video.matroska import SEGMENT, VOID, elements, encoded, write_pixel_aspect
 from sargan_plugin.video.source import LIGHT_LEVEL, MASTERING
 
 pytest_plugins = ["video_files"]
@@ -301,10 +302,49 @@ def test_pixels_that_are_not_square_do_not_squeeze_the_edit(tmp_path, video_edit
     changed = planes_of(old)[0] != planes_of(new)[0]
     rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
     assert np.ptp(rows) / np.ptp(columns) == pytest.approx(2, rel=0.15)
-    video_editor(encoding=Encoding("h264")).run(source, tmp_path / "out.mkv")
-    with av.open(str(tmp_path / "out.mkv")) as result:
-        assert result.streams.video[0].sample_aspect_ratio == 2
-    report = video_editor(encoding=Encoding("ffv1")).run(source, tmp_path / "out2.mkv")
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"),
+    [("webm", "vp9"), ("webm", "av1"), ("mkv", "vp9"), ("mkv", "av1"), ("mkv", "ffv1")],
+)
+def test_the_shape_of_pixels_is_kept_in_matroska(ending, codec, tmp_path, video_editor):
+    settings = {"aspect": Fraction(64, 45), "sound": 1.0, "chapters": ["first", "second"]}
+    source = write_clip(tmp_path / "in.mkv", sound_codec="libopus", **settings)
+    out = tmp_path / f"out.{ending}"
+    report = video_editor(encoding=Encoding(codec), ranges=((9, 10),)).run(source, out)
+    assert not report.notes
+    with av.open(str(source)) as before, av.open(str(out)) as after:
+        video = after.streams.video[0]
+        shown = round(video.width * Fraction(64, 45))  # Matroska tells the size in whole pixels
+        assert video.sample_aspect_ratio == Fraction(shown, video.width)
+        assert after.chapters() == before.chapters()
+        after.seek(480_000)  # the index is still right
+        assert next(after.decode(video)).time <= 0.48
+    assert times_of(out) == times_of(source)
+    assert packets_of(out, "audio") == packets_of(source, "audio")
+
+
+def test_no_room_in_a_matroska_file_leaves_it_as_it_was(tmp_path):
+    path = write_clip(tmp_path / "in.mkv")
+    content = path.read_bytes()
+    segment = next(each for each in elements(content) if each.identifier == SEGMENT)
+    room = list(elements(segment.content))[1]
+    path.write_bytes(content[: segment.inside + room.start] + content[segment.inside + room.end :])
+    before = path.read_bytes()
+    assert not write_pixel_aspect(path, 1, Fraction(2))
+    assert path.read_bytes() == before
+
+
+@given(st.binary(max_size=300), st.sampled_from([VOID, SEGMENT]))
+def test_an_ebml_element_is_read_as_it_was_written(content, identifier):
+    first, second = elements(encoded(identifier, content) + encoded(VOID, b"behind it"))
+    assert (first.identifier, first.content, second.content) == (identifier, content, b"behind it")
+
+
+def test_the_shape_of_pixels_that_cannot_be_kept_is_told(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", aspect=Fraction(2))
+    report = video_editor(encoding=Encoding("ffv1")).run(source, tmp_path / "out.avi")
     assert any("not square" in note for note in report.notes)
 
 

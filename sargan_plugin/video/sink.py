@@ -21,11 +21,13 @@ from sargan_plugin.video.codecs import (
 )
 from sargan_plugin.video.copied import CopiedStreams
 from sargan_plugin.video.frame import Frame
+from sargan_plugin.video.matroska import write_pixel_aspect
 from sargan_plugin.video.palette import in_a_palette
 from sargan_plugin.video.planes import at_the_same_time
 from sargan_plugin.video.source import VideoFile, VideoFormat
 
 MOV_FAMILY = ("mp4", "mov")
+MATROSKA = ("matroska", "webm")
 IMPOSSIBLY_EARLY = 3600  # seconds that a packet may be decoded before it is shown
 # Metadata that says how a container was written; the new one writes its own.
 CONTAINERS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")
@@ -60,7 +62,9 @@ class FileSink:
         encoding: Encoding,
         unstorable: str = "refuse",
     ) -> None:
-        self.destination, self.frames, self.source = destination, frames, source
+        self.temporary, self.destination = temporary, destination
+        self.frames, self.source = frames, source
+        self.aspect_said = False
         name = container_of(destination)
         metadata = dict(source.container.metadata) if source else {}
         for key in CONTAINERS_OWN:
@@ -125,7 +129,7 @@ class FileSink:
         if self._aspect_is_lost:
             told.append(
                 f"that pixels are not square ({self.frames.aspect}) cannot be said in "
-                f"{self.result.format.name} with {self.encoder.codec}; h264 and hevc say it"
+                f"{self.result.format.name} with {self.encoder.codec}; mp4 and mkv say it"
             )
         if any(self.frames.mastering) and self.encoder.name != "libx265":
             told.append(
@@ -140,10 +144,11 @@ class FileSink:
 
     @property
     def _aspect_is_lost(self) -> bool:
-        """PyAV cannot write it into Matroska, and not every codec holds it itself."""
+        """Whether neither the container nor the codec holds the shape of pixels."""
         square = self.frames.aspect in (None, 1)
         in_codec = self.encoder.codec in ("h264", "hevc")
-        return not (square or in_codec or self.result.format.name in MOV_FAMILY)
+        in_container = self.aspect_said or self.result.format.name in MOV_FAMILY
+        return not (square or in_codec or in_container)
 
     def write(self, frame: Frame) -> None:
         """Encode one frame."""
@@ -164,6 +169,9 @@ class FileSink:
             if self.copied:
                 self.copied.finish()
             self.result.close()
+            if self.frames.aspect and self.result.format.name in MATROSKA:
+                number = self.video.index + 1
+                self.aspect_said = write_pixel_aspect(self.temporary, number, self.frames.aspect)
 
     def _mux(self, packets: Iterable[av.Packet]) -> None:
         for packet in packets:
