@@ -82,7 +82,8 @@ def create_generator(
         return _built(str(name).partition(".")[0], options)
     manifest = manifest or Manifest()
     weights = manifest.find(None if name is None else str(name))
-    return _load(manifest.path_of(weights), weights.architecture, options)
+    path = manifest.path_of(weights)
+    return _load(path, weights.architecture, architecture_in(path)[1] | options)
 
 
 def _built(architecture: str, options: dict[str, object]) -> Generator:

@@ -20,9 +20,10 @@ NAME = "sargan_flow_128.test"
 @pytest.fixture
 def folder(tmp_path):
     """A weights folder with one small set of weights."""
-    generator = create_generator("sargan_flow_128", pretrained=False)
+    generator = create_generator("sargan_flow_128", pretrained=False, max_colour=0.5)
     file = tmp_path / f"{NAME}.safetensors"
-    save_file(generator.state_dict(), file, metadata={"architecture": "sargan_flow_128"})
+    metadata = {"architecture": "sargan_flow_128", "options": '{"max_colour": 0.5}'}
+    save_file(generator.state_dict(), file, metadata)
     write_manifest(tmp_path, checksum(file))
     return tmp_path
 
@@ -46,9 +47,10 @@ def test_names_lead_to_the_weights(folder, name):
 def test_path_of_a_safetensors_file_works(folder):
     path = folder / f"{NAME}.safetensors"
     image, condition = torch.zeros(1, 3, 64, 64), torch.eye(7)[:1]
-    by_path = create_generator(path).edit(image, condition)
-    by_name = create_generator(NAME, manifest=Manifest(folder)).edit(image, condition)
-    assert torch.equal(by_path.delta, by_name.delta)
+    by_path, by_name = create_generator(path), create_generator(NAME, manifest=Manifest(folder))
+    deltas = [generator.edit(image, condition).delta for generator in (by_path, by_name)]
+    assert torch.equal(*deltas)
+    assert by_path.max_colour == by_name.max_colour == 0.5  # as the file says
 
 
 def test_one_flipped_byte_refuses_to_load(folder):

@@ -21,10 +21,6 @@ from sargan_plugin.generators.blocks import (
 from sargan_plugin.generators.edit import Edit, Generator
 from sargan_plugin.generators.registry import register_generator
 
-# What appears in a face is lighter or darker than what was there, and little else: teeth, the dark
-# of a mouth, a wrinkle. Free colours are what a generator fools its judges with first.
-MAX_COLOUR = 0.35
-
 
 class ConditionalSARB(SpatialAttentionResidualBlock):
     """A SARB whose features are first scaled and shifted, channel by channel, by the condition.
@@ -53,6 +49,10 @@ class SARGANFlow(Generator):
         blocks: number of SARBs.
         conditions: length of the condition.
         max_flow: largest displacement as a share of half the crop's side.
+        max_colour: largest change of a colour besides its light. What appears in a face is lighter
+            or darker than what was there, and little else (teeth, the dark of a mouth, a wrinkle;
+            lips over teeth need most), and free colours are what a generator fools its judges with
+            first.
 
     Shape:
         image ``(B, 3, S, S)`` in [-1, 1] with S a multiple of 16, condition ``(B, conditions)``.
@@ -64,11 +64,13 @@ class SARGANFlow(Generator):
         blocks: int = 3,
         conditions: int = len(EXPRESSIONS),
         max_flow: float = 0.25,
+        max_colour: float = 0.35,
         crop_size: int = 128,
     ) -> None:
         super().__init__()
         self.crop_size = crop_size
         self.max_flow = max_flow
+        self.max_colour = max_colour
         wide = 2 * channels
         # No norm in the stem: the picture's own brightness and the condition must both survive it.
         self.stem = nn.Sequential(
@@ -101,7 +103,7 @@ class SARGANFlow(Generator):
             paint = paint.to(image.dtype)
             light, colour = torch.tanh(paint[:, :4]).split([1, 3], dim=1)
             mask = torch.sigmoid(paint[:, 4:])
-            delta = mask * (2 * light + MAX_COLOUR * colour)
+            delta = mask * (2 * light + self.max_colour * colour)
             return Edit(delta, mask, self._flow(features, image))
 
     def _flow(self, features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
