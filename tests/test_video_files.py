@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from video_files import (
     write_clip,
 )
 
+from sargan_plugin import FaceDetector
 from sargan_plugin.errors import SarganError
 from sargan_plugin.video.codecs import Encoding
 from sargan_plugin.video.matroska import SEGMENT, VOID, elements, encoded, write_pixel_aspect
@@ -97,6 +99,47 @@ def test_a_real_clip_of_a_person_who_talks(tmp_path, video_editor):
             assert shares == [0, 0, 0]
         else:
             assert all(0.001 < share < 0.8 for share in shares), index
+
+
+def test_a_zoom_and_a_cross_fade_of_real_portraits(tmp_path, shared, scrfd_path, video_editor):
+    """Biden comes nearer, then Obama takes his place on the other side of the picture."""
+    detector = FaceDetector(scrfd_path, device="cpu", threads=1)
+    portraits = []
+    for name in ("biden.jpg", "obama.jpg"):
+        photo = np.asarray(Image.open(shared / "data" / "portraits" / name).convert("RGB"))
+        portraits.append((photo, max(detector.detect(photo), key=lambda face: face.size)))
+
+    def shown(number: int, height: float, x: float) -> np.ndarray:
+        """A portrait with a face so high (in pixels) and at ``x``, on 320 by 240."""
+        photo, face = portraits[number]
+        scale, (left, top) = height / face.height, face.center
+        place = np.array([[scale, 0, x - scale * left], [0, scale, 110 - scale * top]])
+        blurred = cv2.GaussianBlur(photo, (0, 0), 0.4 / scale)
+        return cv2.warpAffine(blurred, place, (320, 240), borderMode=cv2.BORDER_REPLICATE)
+
+    heights, fade = np.linspace(60, 100, 24), np.linspace(0, 1, 10)[:, None, None, None]
+    pictures = [shown(0, height, 90) for height in heights]
+    mixed = (1 - fade) * pictures[-1] + fade * shown(1, 80, 230)
+    pictures += [*mixed.round().astype(np.uint8), *[shown(1, 80, 230)] * 12]
+    source = write_clip(tmp_path / "in.mp4", pictures=pictures, options={"crf": "0"})
+    out = tmp_path / "out.mp4"
+    report = video_editor(encoding=Encoding("h264", crf=0)).run(source, out)
+    assert report.frames == len(pictures) and times_of(out) == times_of(source)
+
+    frames = list(video_editor().frames(source))
+    eyes = [np.linalg.norm(np.subtract(*frame.landmarks[0][:2])) for frame in frames[:24]]
+    np.testing.assert_allclose(np.array(eyes) / eyes[0], heights / heights[0], rtol=0.05)
+    for old, frame, new in zip(frames_of(source), frames, frames_of(out), strict=True):
+        change = planes_of(old)[0] != planes_of(new)[0]
+        assert change.any() == bool(frame.landmarks)
+        for landmarks in frame.landmarks.values():
+            x, y = landmarks.mean(axis=0)
+            reach = 4 * np.abs(landmarks - (x, y)).max()
+            rows, columns = (slice(max(0, round(at - reach)), round(at + reach)) for at in (y, x))
+            change[rows, columns] = False
+        assert not change.any()  # nothing beyond the faces
+    for frame in frames[34:]:  # nothing is left of the first one
+        assert [points.mean(axis=0)[0] > 160 for points in frame.landmarks.values()] == [True]
 
 
 def carphone() -> Path:

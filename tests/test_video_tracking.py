@@ -205,6 +205,21 @@ def test_a_face_that_has_gone_is_lost_and_known_when_it_comes_back():
     assert 0 in frames[45].landmarks
 
 
+def test_a_face_that_is_not_found_again_ends_where_it_was_found_last():
+    """What lay behind it can be followed as well as the face could."""
+    detector = SceneDetector(lambda index: [(80.0, 60.0)] if index <= 12 else [])
+    frames, _ = tracked(scene(40, lambda index: [(0, 80.0, 60.0)]), detector, every=4)
+    ends = max(frame.index for frame in frames if frame.landmarks)
+    assert ends == max(index for index in detector.looked if index <= 12)
+    assert [frame.index for frame in frames] == list(range(40))
+
+
+def test_what_a_detector_takes_for_a_face_once_is_none():
+    detector = SceneDetector(lambda index: [(80.0, 60.0)] if 12 <= index <= 14 else [])
+    frames, _ = tracked(scene(40, lambda index: [(0, 80.0, 60.0)]), detector, every=4)
+    assert not any(frame.landmarks for frame in frames)
+
+
 def test_what_a_detector_misses_by_on_its_grid_is_smoothed_away():
     """The error depends on where in the view the face lies, and so changes slowly with it."""
 

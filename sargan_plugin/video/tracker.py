@@ -11,6 +11,7 @@ neither landmarks nor what a face looks like; the assignment itself is SciPy's.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Collection, Iterator
 
 import numpy as np
@@ -79,6 +80,17 @@ class Tracker:
 
     def follow(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """The same frames, with ``landmarks``, ``motions`` and ``begins_shot`` filled in."""
+        held: deque[Frame] = deque()
+        for frame in self._tracked(frames):
+            held.append(frame)
+            doubtful = [track.unconfirmed[0].index for track in self.tracks if track.unconfirmed]
+            settled = min(doubtful, default=frame.index + 1)
+            while held and held[0].index < settled:
+                yield held.popleft()
+        yield from held
+
+    def _tracked(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The same, with faces that may still be taken back."""
         stretch: list[tuple[Frame, np.ndarray]] = []
         for frame in frames:
             view = grey_view(frame, self.display)
@@ -88,7 +100,7 @@ class Tracker:
                 stretch = []
                 self._shot_at = frame.index
                 for track in self._present:
-                    track.lost = True
+                    track.lose()
                 self._anchor = None
                 yield from self._finish([(frame, view)])
                 continue
@@ -189,20 +201,23 @@ class Tracker:
         faces: list[Face],
     ) -> None:
         """The detector has not found the face: trust its texture for a while, unless something
-        else is in front of it."""
+        else is in front of it. If it is not found again, it was not there in that while."""
         track.missed += 1
         hidden = path[-1] is not None and any(
             np.linalg.norm(face.landmarks5.mean(axis=0) - path[-1].mean(axis=0)) < 0.7 * face.size
             for face in faces
         )
+        if track.missed > MISSES:
+            track.take_back()
         if hidden or track.missed > MISSES:
-            track.lost = True
+            track.lose()
             return
         for (frame, _), points in zip(stretch, path, strict=True):
             if points is None:
-                track.lost = True
+                track.lose()
                 return
             frame.landmarks[track.number] = points
+            track.unconfirmed.append(frame)
         track.landmarks = path[-1]
 
     def _begin_tracks(
@@ -219,7 +234,9 @@ class Tracker:
                 continue
             number = len(self.tracks)
             wanted = face in chosen and (self.numbers is None or number in self.numbers)
-            self.tracks.append(Track(number, face.landmarks5, look, frame.index, wanted))
+            track = Track(number, face.landmarks5, look, frame.index, wanted)
+            track.unconfirmed.append(frame)
+            self.tracks.append(track)
             frame.landmarks[number] = face.landmarks5
 
     def _comes_out(self, face: Face, faces: list[Face], index: int) -> bool:

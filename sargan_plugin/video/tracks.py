@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sargan_plugin.align import template
 from sargan_plugin.faces import Face
+from sargan_plugin.video.frame import Frame
 
 LOOK_SIZE = 32
 # The look reaches beyond the canonical crop's middle: hair and collar tell people apart too.
@@ -38,6 +39,7 @@ class Track:
         velocity: of the landmarks' middle, pixels a frame.
         missed: detections since then in which it was not found.
         lost: whether it is out of sight; it may come back.
+        unconfirmed: frames that it was put into and that no second detection has confirmed.
     """
 
     number: int
@@ -48,6 +50,7 @@ class Track:
     velocity: np.ndarray | None = None
     missed: int = 0
     lost: bool = False
+    unconfirmed: list[Frame] = field(default_factory=list)
 
     @property
     def size(self) -> float:
@@ -63,6 +66,17 @@ class Track:
         mixed = look if self.lost else self.look + NEW_LOOK * (look - self.look)
         self.look = mixed / max(float(np.linalg.norm(mixed)), 1e-6)
         self.missed, self.lost = 0, False
+        self.unconfirmed.clear()
+
+    def lose(self) -> None:
+        """The face is out of sight."""
+        self.lost = True
+        self.unconfirmed.clear()
+
+    def take_back(self) -> None:
+        """The face was not where it was last thought to be; see ``unconfirmed``."""
+        for frame in self.unconfirmed:
+            del frame.landmarks[self.number]
 
 
 def face_size(landmarks: np.ndarray) -> float:
