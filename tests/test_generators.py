@@ -53,6 +53,20 @@ def test_forward_applies_the_edit_and_reaches_every_parameter(name):
         assert torch.isfinite(parameter.grad).all(), key
 
 
+def test_a_relative_generator_is_told_what_is_still_missing():
+    images, conditions = inputs()
+    options = {"pretrained": False, "crop_size": 64, **SMALL}
+    relative = create_generator("sargan_flow_128", relative=True, **options)
+    with torch.no_grad():  # it reads every face as neutral
+        relative.source[-1].weight.zero_()
+        relative.source[-1].bias.copy_(100 * condition_of("neutral"))
+    absolute = create_generator("sargan_flow_128", **options)
+    absolute.load_state_dict(relative.state_dict(), strict=False)
+    missing = conditions - condition_of("neutral")
+    expected = absolute.edit(images, missing).delta
+    torch.testing.assert_close(relative.edit(images, conditions).delta, expected)
+
+
 @pytest.mark.parametrize(
     ("name", "millions"), [("sargan_128", 3.01), ("usgan_128", 2.53), ("stargan_128", 8.44)]
 )

@@ -101,6 +101,7 @@ def train(
         if held_out is None:
             say("nobody is held out: there will be no sheets and no best average")
 
+        torch.manual_seed(recipe.seed)  # whatever the generator, its judges start alike
         game = GAMES[recipe.game](recipe, generator, faces, fabric.autocast)
         average = ModelEmaV3(generator, decay=recipe.average, use_warmup=True)
         if hardware.compile:  # not the judges: compiled code cannot be differentiated twice

@@ -8,6 +8,8 @@ wrinkles, the white of an eye).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -41,6 +43,17 @@ class ConditionalSARB(SpatialAttentionResidualBlock):
         return features + residual * self.attention(residual)
 
 
+class SourceReader(nn.Sequential):
+    """What a face shows already: ``(B, 3, S, S)`` to logits ``(B, conditions)``."""
+
+    def __init__(self, conditions: int, crop_size: int) -> None:
+        widths = [3, 16, 32, 64, 96, 96]
+        convolutions = [nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(widths)]
+        layers = [layer for each in convolutions for layer in (each, nn.LeakyReLU(0.1))]
+        last = nn.Linear(widths[-1] * (crop_size // 32) ** 2, conditions)
+        super().__init__(*layers, nn.Flatten(), last)
+
+
 class SARGANFlow(Generator):
     """Pixel-unshuffle stem, SARBs at a quarter of the size, heads for flow, mask and change.
 
@@ -53,6 +66,11 @@ class SARGANFlow(Generator):
             or darker than what was there, and little else (teeth, the dark of a mouth, a wrinkle;
             lips over teeth need most), and free colours are what a generator fools its judges with
             first.
+        relative: take away from the condition what the face shows already, as a small network of
+            the generator's own reads it.
+
+    Attributes:
+        source: that network, or None.
 
     Shape:
         image ``(B, 3, S, S)`` in [-1, 1] with S a multiple of 16, condition ``(B, conditions)``.
@@ -65,6 +83,7 @@ class SARGANFlow(Generator):
         conditions: int = len(EXPRESSIONS),
         max_flow: float = 0.25,
         max_colour: float = 0.35,
+        relative: bool = False,
         crop_size: int = 128,
     ) -> None:
         super().__init__()
@@ -89,10 +108,14 @@ class SARGANFlow(Generator):
         self.to_paint = nn.Conv2d(channels // 2, 5, 3, padding=1)  # light, 3 colours, mask
         nn.init.zeros_(self.to_flow.weight)
         nn.init.zeros_(self.to_flow.bias)
+        self.source = SourceReader(conditions, crop_size) if relative else None
         with torch.no_grad():
             self.to_paint.bias[4] = -2.0  # the mask starts nearly closed
 
     def edit(self, image: torch.Tensor, condition: torch.Tensor) -> Edit:
+        if self.source is not None:
+            with torch.no_grad():  # it learns from labels alone
+                condition = condition - self.source(image).softmax(dim=1).to(condition)
         half = self.stem(tiled(condition, F.pixel_unshuffle(image, 2)))
         quarter = self.down(half)
         for block in self.blocks:

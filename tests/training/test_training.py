@@ -120,6 +120,18 @@ def test_every_system_trains_goes_on_and_leaves_weights(system, data, place):
     assert [each.step for each in figures.Images("edits")] == [2, 4]
 
 
+def test_a_relative_generator_is_taught_what_a_face_shows(data, place):
+    folder, weights = place("run"), []
+    for steps in (1, 2):
+        recipe = tiny("sargan_flow_128", "generator.relative=true", f"steps={steps}")
+        train(recipe, data, folder, CPU, say=lambda line: None)
+        weights.append(state(folder)["generator"]["source.0.weight"])
+    assert not torch.equal(*weights)
+    figures = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert 1 < figures.Scalars("source")[0].value < 3  # near that of a guess, log(7)
+    assert create_generator(folder / "best.safetensors").source is not None
+
+
 def first_gradients(folder):
     """The gradients of the first update of every network, as Adam's first moments keep them."""
     saved = state(folder)

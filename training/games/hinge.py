@@ -47,9 +47,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Edited:
-    """Some rows of a batch: photos, what was asked for, and the edits."""
+    """Some rows of a batch: photos, what they show, what was asked for, and the edits."""
 
     photos: torch.Tensor
+    shares: torch.Tensor
     asked: Asked
     edit: Edit
     edited: torch.Tensor
@@ -150,7 +151,8 @@ class HingeGame(Game[HingeRecipe]):
             if step < self.recipe.losses.paint_from:
                 edit = Edit(edit.delta * 0, edit.replace * 0, edit.flow)
             edited = apply_edit(photos, edit.at_intensity(asked.intensity))
-            self._last = (step, rows), Edited(photos, asked, edit, edited)
+            shares = self.faces.shares[index[rows.slice]].to(self.device)
+            self._last = (step, rows), Edited(photos, shares, asked, edit, edited)
         return self._last[1]
 
     def _critic_loss(self, turn: Turn, step: int, rows: Rows) -> tuple[torch.Tensor, Values]:
@@ -209,6 +211,11 @@ class HingeGame(Game[HingeRecipe]):
             roughness = flow_roughness(edit.flow)
             total = total + weights.flow * roughness
             values |= {"flow": edit.flow.abs().mean(), "rough": roughness}
+        if (source := getattr(self.generator, "source", None)) is not None:
+            with self.autocast():
+                logits = source(batch.photos)
+            values["source"] = class_loss(logits, batch.shares)
+            total = total + values["source"]
         values["generator"] = total
         return total, {name: value.detach() for name, value in values.items()}
 
