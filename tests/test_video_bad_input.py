@@ -16,7 +16,7 @@ from video_files import frames_of, packets_of, panned, times_of, write_clip
 from sargan_plugin.errors import SarganError
 from sargan_plugin.video import codecs
 from sargan_plugin.video.codecs import Encoding
-from sargan_plugin.video.places import check_destination, open_source
+from sargan_plugin.video.places import Target, check_destination, open_source
 from sargan_plugin.video.source import VideoFile
 
 pytest_plugins = ["video_files"]
@@ -265,3 +265,13 @@ def test_no_face_can_be_an_error(tmp_path, video_editor):
     assert any("no face" in note for note in editor.run(source, tmp_path / "out.mp4").notes)
     for old, new in zip(frames_of(source), frames_of(tmp_path / "out.mp4"), strict=True):
         assert new.pts == old.pts
+
+
+def test_a_partial_file_does_not_replace_an_earlier_one(tmp_path):
+    names = []
+    for text in ("first", "second"):
+        target = Target(tmp_path / "out.mp4", pictures=False)
+        target.temporary.write_text(text)
+        names.append(target.finish(partial=True).name)
+    assert names == ["out.partial.mp4", "out.partial2.mp4"]
+    assert [(tmp_path / name).read_text() for name in names] == ["first", "second"]

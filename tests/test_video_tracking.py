@@ -216,8 +216,34 @@ def test_a_face_that_is_not_found_again_ends_where_it_was_found_last():
 
 def test_what_a_detector_takes_for_a_face_once_is_none():
     detector = SceneDetector(lambda index: [(80.0, 60.0)] if 12 <= index <= 14 else [])
-    frames, _ = tracked(scene(40, lambda index: [(0, 80.0, 60.0)]), detector, every=4)
+    frames, tracker = tracked(scene(40, lambda index: [(0, 80.0, 60.0)]), detector, every=4)
     assert not any(frame.landmarks for frame in frames)
+    assert tracker.tracks and not tracker.people
+
+
+def test_a_mistake_of_the_detector_does_not_take_the_choice_from_a_face():
+    def seen(index):
+        return [(180.0, 60.0)] if index < 3 else [(60.0, 60.0)]
+
+    drawn = scene(30, lambda index: [(0, 60.0, 60.0), (1, 180.0, 60.0)])
+    frames, tracker = tracked(drawn, SceneDetector(seen), every=4, selection="largest")
+    (face,) = (track for track in tracker.people if track.chosen)
+    assert face.number in frames[-1].landmarks
+
+
+@pytest.mark.parametrize("ending", ["cut", "end", "hidden"])
+def test_however_it_ends_a_face_is_edited_up_to_where_it_was_found_last(ending):
+    """It is found at 12 and missed at 16; the scene ends at 19, or somebody steps in front."""
+
+    def seen(index):
+        faces = [(80.0, 60.0)] if index <= 12 else []
+        return [*faces, (90.0, 60.0)] if ending == "hidden" and index >= 18 else faces
+
+    count = 19 if ending == "end" else 40
+    dark = {"background": lambda index: 90 if index < 19 else 220} if ending == "cut" else {}
+    drawn = scene(count, lambda index: [(0, 80.0, 60.0)], **dark)
+    frames, _ = tracked(drawn, SceneDetector(seen), every=4)
+    assert max(frame.index for frame in frames if 0 in frame.landmarks) == 12
 
 
 def test_what_a_detector_misses_by_on_its_grid_is_smoothed_away():

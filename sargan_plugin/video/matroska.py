@@ -19,6 +19,7 @@ TRACK_ENTRY, TRACK_NUMBER, VIDEO = 0xAE, 0xD7, 0xE0
 PIXEL_WIDTH, PIXEL_HEIGHT = 0xB0, 0xBA
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 DISPLAY = (DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT)
+ASPECT_RATIO = 3  # a unit: what is told is the picture's shape
 
 HEAD = 1 << 20  # bytes that the tracks are looked for in
 VOID_HEADER = 9  # bytes: the identifier, and a length of eight
@@ -53,12 +54,12 @@ def write_pixel_aspect(path: Path, track: int, aspect: Fraction) -> bool:
     with path.open("r+b") as stream:
         head = stream.read(HEAD)
         segment = next((each for each in elements(head) if each.identifier == SEGMENT), None)
-        parts = list(elements(segment.content)) if segment else []
+        parts = list(elements(segment.content, TRACKS)) if segment else []
         names = [part.identifier for part in parts]
-        if names[:2] != [SEEK_HEAD, VOID] or TRACKS not in names:
+        if names[:2] != [SEEK_HEAD, VOID] or names[-1] != TRACKS:
             return False
-        table, room, tracks = parts[0], parts[1], parts[names.index(TRACKS)]
-        if segment.inside + tracks.end > len(head):
+        table, room, tracks = parts[0], parts[1], parts[-1]
+        if segment.inside + tracks.end > len(head) or not has_video(tracks.content, track):
             return False
         longer = encoded(TRACKS, with_aspect(tracks.content, track, aspect))
         growth = len(longer) - (tracks.end - tracks.start)
@@ -78,15 +79,23 @@ def write_pixel_aspect(path: Path, track: int, aspect: Fraction) -> bool:
     return True
 
 
-def elements(content: bytes) -> Iterator[Element]:
-    """The elements in ``content`` one after another; the last may be cut off."""
+def elements(content: bytes, last: int | None = None) -> Iterator[Element]:
+    """The elements in ``content`` one after another, until the one called ``last``.
+
+    The content of the last one may be cut off.
+    """
     position = 0
     while position < len(content):
         start = position
-        identifier, position = number_at(content, position, marked=True)
-        size, position = number_at(content, position)
+        try:
+            identifier, position = number_at(content, position, marked=True)
+            size, position = number_at(content, position)
+        except IndexError:
+            return  # even its size is cut off
         end = position + size
         yield Element(identifier, start, position, end, content[position:end])
+        if identifier == last:
+            return
         position = end
 
 
@@ -122,6 +131,16 @@ def changed(content: bytes, change: Callable[[Element], bytes]) -> bytes:
     return result
 
 
+def has_video(tracks: bytes, track: int) -> bool:
+    """Whether a track of this number is in the content of Tracks and is a video's."""
+    for entry in elements(tracks):
+        if entry.identifier == TRACK_ENTRY:
+            parts = {each.identifier: each for each in elements(entry.content)}
+            if parts[TRACK_NUMBER].number == track:
+                return VIDEO in parts
+    return False
+
+
 def with_aspect(tracks: bytes, track: int, aspect: Fraction) -> bytes:
     """The content of Tracks, with the shape of one track's pixels in it."""
 
@@ -130,10 +149,15 @@ def with_aspect(tracks: bytes, track: int, aspect: Fraction) -> bytes:
             return encoded(element.identifier, element.content)
         values = {each.identifier: each.number for each in elements(element.content)}
         width, height = values[PIXEL_WIDTH], values[PIXEL_HEIGHT]
-        shown = (DISPLAY_WIDTH, round(width * aspect)), (DISPLAY_HEIGHT, height)
+        if (width * aspect).denominator == 1:
+            shown = {DISPLAY_WIDTH: int(width * aspect), DISPLAY_HEIGHT: height}
+        else:  # no whole pixels: tell the picture's shape instead
+            shape = aspect * Fraction(width, height)
+            shown = {DISPLAY_WIDTH: shape.numerator, DISPLAY_HEIGHT: shape.denominator}
+            shown[DISPLAY_UNIT] = ASPECT_RATIO
         rest = [each for each in elements(element.content) if each.identifier not in DISPLAY]
         content = [encoded(each.identifier, each.content) for each in rest]
-        content += [encoded(identifier, bytes_of(value)) for identifier, value in shown]
+        content += [encoded(identifier, bytes_of(value)) for identifier, value in shown.items()]
         return encoded(VIDEO, b"".join(content))
 
     def in_tracks(element: Element) -> bytes:

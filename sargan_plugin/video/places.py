@@ -85,7 +85,8 @@ class Target:
         """Give what was written its name; a partial one says so. Returns the new path."""
         path = self.folder
         if partial:
-            path = path.with_name(f"{path.stem}.partial{path.suffix}")
+            names = (f"{path.stem}.partial{n}{path.suffix}" for n in ("", *range(2, 10_000)))
+            path = next(each for each in map(path.with_name, names) if not each.exists())
         if not self.pictures or not path.exists():
             self.temporary.replace(path)
             return path

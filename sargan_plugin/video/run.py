@@ -21,7 +21,8 @@ from sargan_plugin.video.threads import Channel, Gone, Stopwatch, Worker
 if TYPE_CHECKING:
     from sargan_plugin.video.editor import VideoEditor
 
-# Frames that wait between two stages; some 60 more are being looked at.
+# Frames that wait between two stages; some 60 more are being looked at, and some 20 more while it
+# is in doubt whether a face is still there.
 QUEUED = 6
 STAGES = ("wait", "track", "steady", "generate", "calm", "paste")
 
@@ -123,7 +124,7 @@ class Run:
             self.done.abandon()
             self._abandon()
             raise
-        if not self.tracker.tracks and self.video.editor.on_no_face == "error":
+        if not self.tracker.people and self.video.editor.on_no_face == "error":
             raise refusal(self.source.path, "no face was found")
         return self._report(self.target.finish())
 
@@ -174,7 +175,7 @@ class Run:
         self.sink.abandon()
 
     def _report(self, destination: Path) -> VideoReport:
-        tracks = self.tracker.tracks
+        tracks = self.tracker.people
         spent = dict(self.watch.seconds)
         inner = [name for name in STAGES if name in spent]
         # Each stage pulls from the one before it, so its time holds that one's.
@@ -203,7 +204,7 @@ class Run:
             yield f"HDR ({hdr}) is kept; the generator has learnt from ordinary pictures"
         if self.source.format.interlaced:
             yield "the source is interlaced; edits are made in whole frames"
-        if not self.tracker.tracks and self.video.editor.on_no_face == "warn":
+        if not self.tracker.people and self.video.editor.on_no_face == "warn":
             yield "no face was found; the pictures are as they were"
-        elif self.tracker.tracks and not any(track.chosen for track in self.tracker.tracks):
+        elif self.tracker.people and not any(track.chosen for track in self.tracker.people):
             yield "none of the faces was chosen; the pictures are as they were"

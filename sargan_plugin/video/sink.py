@@ -129,7 +129,7 @@ class FileSink:
         if self._aspect_is_lost:
             told.append(
                 f"that pixels are not square ({self.frames.aspect}) cannot be said in "
-                f"{self.result.format.name} with {self.encoder.codec}; mp4 and mkv say it"
+                f"{self.result.format.name} with {self.encoder.codec}; in mp4 it can"
             )
         if any(self.frames.mastering) and self.encoder.name != "libx265":
             told.append(
@@ -169,8 +169,9 @@ class FileSink:
             if self.copied:
                 self.copied.finish()
             self.result.close()
-            if self.frames.aspect and self.result.format.name in MATROSKA:
-                number = self.video.index + 1
+            if self._aspect_is_lost and self.result.format.name in MATROSKA:
+                before = list(self.result.streams)[: self.video.index]
+                number = 1 + sum(stream.type != "attachment" for stream in before)
                 self.aspect_said = write_pixel_aspect(self.temporary, number, self.frames.aspect)
 
     def _mux(self, packets: Iterable[av.Packet]) -> None:

@@ -87,6 +87,8 @@ class Tracker:
             settled = min(doubtful, default=frame.index + 1)
             while held and held[0].index < settled:
                 yield held.popleft()
+        for track in self._present:
+            track.lose()
         yield from held
 
     def _tracked(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -109,6 +111,11 @@ class Tracker:
                 yield from self._finish(stretch)
                 stretch = []
         yield from self._finish(stretch)
+
+    @property
+    def people(self) -> list[Track]:
+        """The tracks of faces that are in the video, not only a detector's mistakes."""
+        return [track for track in self.tracks if not track.phantom]
 
     @property
     def _present(self) -> list[Track]:
@@ -207,8 +214,6 @@ class Tracker:
             np.linalg.norm(face.landmarks5.mean(axis=0) - path[-1].mean(axis=0)) < 0.7 * face.size
             for face in faces
         )
-        if track.missed > MISSES:
-            track.take_back()
         if hidden or track.missed > MISSES:
             track.lose()
             return
@@ -253,7 +258,7 @@ class Tracker:
         """The faces that the selection means, among those in sight."""
         selection = self.selection
         means_one = selection != "all" and not isinstance(selection, list)
-        if means_one and any(track.chosen for track in self._present):
+        if means_one and any(track.chosen and not track.phantom for track in self._present):
             return []  # that one is still there
         if isinstance(selection, int):
             selection = [selection]

@@ -39,7 +39,8 @@ class Track:
         velocity: of the landmarks' middle, pixels a frame.
         missed: detections since then in which it was not found.
         lost: whether it is out of sight; it may come back.
-        unconfirmed: frames that it was put into and that no second detection has confirmed.
+        confirmed: whether a detector has seen it twice.
+        unconfirmed: frames that it was put into since a detector saw it last, or only once.
     """
 
     number: int
@@ -50,12 +51,18 @@ class Track:
     velocity: np.ndarray | None = None
     missed: int = 0
     lost: bool = False
+    confirmed: bool = False
     unconfirmed: list[Frame] = field(default_factory=list)
 
     @property
     def size(self) -> float:
         """Of the face, in pixels."""
         return face_size(self.landmarks)
+
+    @property
+    def phantom(self) -> bool:
+        """Whether a detector saw it once, and nothing when it looked again."""
+        return self.missed > 0 and not self.confirmed
 
     def update(self, face: Face, look: np.ndarray, index: int) -> None:
         """The face has been found again."""
@@ -66,17 +73,16 @@ class Track:
         mixed = look if self.lost else self.look + NEW_LOOK * (look - self.look)
         self.look = mixed / max(float(np.linalg.norm(mixed)), 1e-6)
         self.missed, self.lost = 0, False
+        self.confirmed = True
         self.unconfirmed.clear()
 
     def lose(self) -> None:
-        """The face is out of sight."""
+        """The face is out of sight; where it was only thought to be in the end, it was not."""
         self.lost = True
+        if self.missed:
+            for frame in self.unconfirmed:
+                del frame.landmarks[self.number]
         self.unconfirmed.clear()
-
-    def take_back(self) -> None:
-        """The face was not where it was last thought to be; see ``unconfirmed``."""
-        for frame in self.unconfirmed:
-            del frame.landmarks[self.number]
 
 
 def face_size(landmarks: np.ndarray) -> float:
