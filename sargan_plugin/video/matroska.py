@@ -59,7 +59,10 @@ def write_pixel_aspect(path: Path, track: int, aspect: Fraction) -> bool:
         if names[:2] != [SEEK_HEAD, VOID] or names[-1] != TRACKS:
             return False
         table, room, tracks = parts[0], parts[1], parts[-1]
-        if segment.inside + tracks.end > len(head) or not has_video(tracks.content, track):
+        if segment.inside + tracks.end > len(head):
+            return False
+        entries = (each for each in elements(tracks.content) if each.identifier == TRACK_ENTRY)
+        if not any(is_video(entry.content, track) for entry in entries):
             return False
         longer = encoded(TRACKS, with_aspect(tracks.content, track, aspect))
         growth = len(longer) - (tracks.end - tracks.start)
@@ -67,15 +70,15 @@ def write_pixel_aspect(path: Path, track: int, aspect: Fraction) -> bool:
         def moved(position: int) -> int:
             return position - growth if room.end <= position <= tracks.start else position
 
-        entries = encoded(SEEK_HEAD, with_positions(table.content, moved))
+        seeks = encoded(SEEK_HEAD, with_positions(table.content, moved))
         between = segment.content[room.end : tracks.start]
-        used = VOID_HEADER + sum(len(each) for each in (entries, between, longer))
+        used = VOID_HEADER + sum(len(each) for each in (seeks, between, longer))
         spare = tracks.end - table.start - used
         if spare < 0:
             return False
         void = bytes([VOID, 1]) + spare.to_bytes(7, "big") + bytes(spare)
         stream.seek(segment.inside + table.start)
-        stream.write(entries + void + between + longer)
+        stream.write(seeks + void + between + longer)
     return True
 
 
@@ -122,68 +125,61 @@ def bytes_of(number: int) -> bytes:
     return number.to_bytes(max(1, (number.bit_length() + 7) // 8), "big")
 
 
-def changed(content: bytes, change: Callable[[Element], bytes]) -> bytes:
-    """Every element but the checksum replaced by what ``change`` makes of it; then the checksum."""
-    kept = list(elements(content))
-    result = b"".join(change(each) for each in kept if each.identifier != CRC32)
-    if kept and kept[0].identifier == CRC32:
+def values_in(content: bytes) -> dict[int, int]:
+    """The elements in ``content`` read as numbers, by identifier."""
+    return {each.identifier: each.number for each in elements(content)}
+
+
+def changed(content: bytes, identifier: int, change: Callable[[bytes], bytes]) -> bytes:
+    """``content`` with that of the elements so called changed, and the checksum made anew."""
+    parts = list(elements(content))
+    result = b""
+    for part in parts:
+        if part.identifier == identifier:
+            result += encoded(identifier, change(part.content))
+        elif part.identifier != CRC32:
+            result += encoded(part.identifier, part.content)
+    if parts and parts[0].identifier == CRC32:
         result = encoded(CRC32, zlib.crc32(result).to_bytes(4, "little")) + result
     return result
 
 
-def has_video(tracks: bytes, track: int) -> bool:
-    """Whether a track of this number is in the content of Tracks and is a video's."""
-    for entry in elements(tracks):
-        if entry.identifier == TRACK_ENTRY:
-            parts = {each.identifier: each for each in elements(entry.content)}
-            if parts[TRACK_NUMBER].number == track:
-                return VIDEO in parts
-    return False
+def is_video(entry: bytes, track: int) -> bool:
+    """Whether the content of a TrackEntry is that of this track, and the track is a video's."""
+    values = values_in(entry)
+    return values[TRACK_NUMBER] == track and VIDEO in values
 
 
 def with_aspect(tracks: bytes, track: int, aspect: Fraction) -> bytes:
     """The content of Tracks, with the shape of one track's pixels in it."""
 
-    def in_track(element: Element) -> bytes:
-        if element.identifier != VIDEO:
-            return encoded(element.identifier, element.content)
-        values = {each.identifier: each.number for each in elements(element.content)}
-        width, height = values[PIXEL_WIDTH], values[PIXEL_HEIGHT]
-        if (width * aspect).denominator == 1:
-            shown = {DISPLAY_WIDTH: int(width * aspect), DISPLAY_HEIGHT: height}
-        else:  # no whole pixels: tell the picture's shape instead
-            shape = aspect * Fraction(width, height)
-            shown = {DISPLAY_WIDTH: shape.numerator, DISPLAY_HEIGHT: shape.denominator}
-            shown[DISPLAY_UNIT] = ASPECT_RATIO
-        rest = [each for each in elements(element.content) if each.identifier not in DISPLAY]
-        content = [encoded(each.identifier, each.content) for each in rest]
-        content += [encoded(identifier, bytes_of(value)) for identifier, value in shown.items()]
-        return encoded(VIDEO, b"".join(content))
+    def in_entry(entry: bytes) -> bytes:
+        if not is_video(entry, track):
+            return entry
+        return changed(entry, VIDEO, lambda video: shown_at(video, aspect))
 
-    def in_tracks(element: Element) -> bytes:
-        content = element.content
-        if element.identifier == TRACK_ENTRY:
-            numbers = {each.identifier: each.number for each in elements(content)}
-            if numbers[TRACK_NUMBER] == track:
-                content = changed(content, in_track)
-        return encoded(element.identifier, content)
+    return changed(tracks, TRACK_ENTRY, in_entry)
 
-    return changed(tracks, in_tracks)
+
+def shown_at(video: bytes, aspect: Fraction) -> bytes:
+    """The content of a track's Video, with the size at which pixels get their shape."""
+    values = values_in(video)
+    width, height = values[PIXEL_WIDTH], values[PIXEL_HEIGHT]
+    if (width * aspect).denominator == 1:
+        shown = {DISPLAY_WIDTH: int(width * aspect), DISPLAY_HEIGHT: height}
+    else:  # no whole pixels: tell the picture's shape instead
+        shape = aspect * Fraction(width, height)
+        shown = {DISPLAY_WIDTH: shape.numerator, DISPLAY_HEIGHT: shape.denominator}
+        shown[DISPLAY_UNIT] = ASPECT_RATIO
+    kept = [each for each in elements(video) if each.identifier not in DISPLAY]
+    content = [encoded(each.identifier, each.content) for each in kept]
+    return b"".join([*content, *(encoded(name, bytes_of(value)) for name, value in shown.items())])
 
 
 def with_positions(table: bytes, moved: Callable[[int], int]) -> bytes:
     """The content of SeekHead with other positions."""
 
-    def in_entry(element: Element) -> bytes:
-        content = element.content
-        if element.identifier == SEEK_POSITION:
-            content = bytes_of(moved(element.number))
-        return encoded(element.identifier, content)
+    def in_position(position: bytes) -> bytes:
+        return bytes_of(moved(int.from_bytes(position, "big")))
 
-    def in_table(element: Element) -> bytes:
-        content = element.content
-        if element.identifier == SEEK:
-            content = changed(content, in_entry)
-        return encoded(element.identifier, content)
-
-    return changed(table, in_table)
+    return changed(table, SEEK, lambda entry: changed(entry, SEEK_POSITION, in_position))

@@ -44,8 +44,8 @@ def test_fields_are_changed_on_the_command_line():
     assert recipe.losses.mask == 4 and isinstance(recipe.losses.mask, float)
     assert recipe.optimizer.betas == (0.1, 0.9)
     assert recipe.balanced is True and recipe.system == "usgan_128"
-    shape = load_recipe("smoke", ["generator.channels=8"]).generator
-    assert (shape["channels"], shape["blocks"]) == (8, 1)
+    shape = {"channels": 8, "blocks": 1, "max_colour": 0.6}
+    assert load_recipe("smoke", ["generator.channels=8"]).generator == shape
 
 
 @pytest.mark.parametrize(
