@@ -270,6 +270,32 @@ def test_what_a_detector_misses_by_on_its_grid_is_smoothed_away():
     assert wander(dither=True) < 0.6 * wander(dither=False)
 
 
+def test_a_face_that_is_followed_in_a_tall_picture_does_not_drift(shared, scrfd_path):
+    """All motions from the first frame to the last, one after the other, end where the face is."""
+    photo = np.array(Image.open(shared / "data" / "portraits" / "biden.jpg").convert("L"))
+    height, width = photo.shape[0] - 40, photo.shape[1] - 40
+    noise = np.random.default_rng(0).normal(0, 2, (height, width)).astype(np.float32)
+    pan = np.outer(np.arange(75) / 75, (30.0, 12.0))
+
+    def shown(index):
+        place = np.array([[1, 0, pan[index, 0]], [0, 1, pan[index, 1]]])
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        picture = cv2.warpAffine(photo, place, (width, height), flags=flags)
+        noisy = picture + np.roll(noise, (131 * index, 71 * index), axis=(0, 1))
+        pixels = noisy.round().clip(0, 255).astype(np.uint8)
+        return Frame(av.VideoFrame.from_ndarray(pixels, "gray"), index, index / 25)
+
+    detector = FaceDetector(scrfd_path, device="cpu")
+    tracker = Tracker(detector, display_of(width, height, None, None))
+    frames = list(tracker.follow(map(shown, range(len(pan)))))
+    points = frames[0].landmarks[0]
+    for frame in frames[1:]:
+        motion = frame.motions[0]
+        points = points @ motion[:, :2].T + motion[:, 2]
+    drift = points - (frames[0].landmarks[0] - pan[-1])
+    assert np.linalg.norm(drift.mean(axis=0)) < 0.35  # px; 0.9 in views of half the size
+
+
 @pytest.mark.parametrize(
     ("selection", "chosen"),
     [("all", [0, 1]), ("largest", [1]), (0, [0]), ([-1], [1]), ("nearest:50,90", [0]), (7, [])],

@@ -27,7 +27,8 @@ from sargan_plugin.video.tracks import Track, associate, look_of
 DETECT_EVERY = 6  # frames
 CLOSE_TOGETHER = 2  # frames between detections while faces are about to cross
 THOROUGH_EVERY = 100  # frames; in between the detector sees a small view only
-SMALLEST_SEEN = 40  # px that a face should have in the view
+SEEN_SIDE = 640  # px of the longer side of what the detector sees
+SMALLEST_SEEN = 40  # px that a face should have in it
 DITHER = 0.1  # of a view's side
 GOLDEN = 0.618  # steps by the golden ratio fill a range evenly and never repeat soon
 MISSES = 2  # detections that may miss a face before it counts as lost
@@ -275,7 +276,7 @@ class Tracker:
         side = longer
         if not thorough:
             smallest = min(sizes, default=float("inf"))
-            side = min(longer, max(VIEW_SIDE, longer * SMALLEST_SEEN / smallest))
+            side = min(longer, max(SEEN_SIDE, longer * SMALLEST_SEEN / smallest))
             if self.dither:
                 self._dithered = (self._dithered + GOLDEN) % 1
                 side *= 1 - DITHER * self._dithered
