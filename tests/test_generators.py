@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sargan_plugin.expressions import EXPRESSIONS, condition_of
-from sargan_plugin.generators.blocks import InstanceNorm, SpatialAttention
+from sargan_plugin.generators.blocks import ChannelsLastNorm, InstanceNorm, SpatialAttention
 from sargan_plugin.generators.edit import (
     Edit,
     apply_edit,
@@ -173,3 +173,28 @@ def test_instance_norm_is_pytorch_s_own():
     ours.load_state_dict(theirs.state_dict())
     features = 3 * torch.randn(2, 6, 9, 7) + 1
     torch.testing.assert_close(ours(features), theirs(features))
+
+
+def test_instance_norm_has_exact_gradients_in_channels_last():
+    norm = InstanceNorm(6).double()
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter)
+    features = 3 * torch.randn(2, 6, 5, 4, dtype=torch.float64) + 1
+    features = features.to(memory_format=torch.channels_last).requires_grad_()
+    assert norm(features).is_contiguous(memory_format=torch.channels_last)
+    assert type(norm(features).grad_fn).__name__ == "ChannelsLastNormBackward"
+    arguments = (features, norm.weight, norm.bias, norm.eps)
+    assert torch.autograd.gradcheck(ChannelsLastNorm.apply, arguments)
+
+
+@pytest.mark.parametrize("system", ["sargan_128", "sargan_flow_128"])
+def test_the_memory_layout_changes_no_gradient(system):
+    gradients = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        model = create_generator(system, pretrained=False, crop_size=64)
+        model = model.double().to(memory_format=layout)
+        images = torch.rand(2, 3, 64, 64, dtype=torch.float64) * 2 - 1
+        model(images, torch.eye(7, dtype=torch.float64)[:2]).square().mean().backward()
+        gradients.append(torch.cat([each.grad.flatten() for each in model.parameters()]))
+    torch.testing.assert_close(*gradients)

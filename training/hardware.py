@@ -82,6 +82,11 @@ def described(fabric: Fabric) -> str:
     return f"{fabric.world_size} {fabric.device.type} {processes}, {word}"
 
 
+def computes_in_16_bits(fabric: Fabric) -> bool:
+    """Whether autocast makes convolutions bfloat16 or float16."""
+    return fabric.strategy.precision.precision != PRECISIONS["fp32"]
+
+
 @contextlib.contextmanager
 def first_process_tells(fabric: Fabric) -> Iterator[None]:
     """However the processes end, only the first one tells: the others leave without a word.

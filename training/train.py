@@ -34,6 +34,7 @@ from sargan_training.hardware import (
     Hardware,
     average_gradients,
     averaged,
+    computes_in_16_bits,
     described,
     first_process_tells,
 )
@@ -92,11 +93,19 @@ def train(
     with first_process_tells(fabric):
         if not fabric.is_global_zero:
             say, report = (lambda line: None), (lambda step, values: None)
+        if hardware.compile and fabric.device.type == "cpu" and computes_in_16_bits(fabric):
+            # Two reflection paddings of one tensor are enough (torch 2.14); in fp32 all is well.
+            raise SarganError(
+                "Compiled generators have gradients that are not finite on a CPU in bf16-mixed. "
+                "Leave --compile out, or take --precision fp32."
+            )
         mine = rows_of_this_process(fabric, recipe.batch, hardware.accumulate)
         make_folder(run)
         torch.manual_seed(recipe.seed)
         generator = create_generator(recipe.system, pretrained=False, **recipe.generator)
         generator = fabric.to_device(generator)
+        if computes_in_16_bits(fabric):  # whose convolutions are half as fast in another layout
+            generator = generator.to(memory_format=torch.channels_last)
         faces, held_out = people(fabric, data, run, generator.crop_size, second_opinion)
         if held_out is None:
             say("nobody is held out: there will be no sheets and no best average")

@@ -23,6 +23,51 @@ class InstanceNorm(nn.GroupNorm):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
 
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        last = features.is_contiguous(memory_format=torch.channels_last)
+        if last and features.device.type == "cpu" and torch.is_grad_enabled():
+            return ChannelsLastNorm.apply(features, self.weight, self.bias, self.eps)
+        return super().forward(features)
+
+
+class ChannelsLastNorm(torch.autograd.Function):
+    """Instance norm of channels-last features, with gradients of the first order.
+
+    PyTorch's own gradient of group norm takes seventeen times as long in this layout on a CPU
+    (torch 2.14), more than all the convolutions that the layout makes twice as fast.
+    """
+
+    @staticmethod
+    def forward(ctx, features, weight, bias, eps):
+        count, channels, height, width = features.shape
+        result, mean, scale = torch.native_group_norm(
+            features, weight, bias, count, channels, height * width, channels, eps
+        )
+        ctx.save_for_backward(features, weight, mean, scale)
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        features, weight, mean, scale = ctx.saved_tensors
+        pixels = features.shape[2] * features.shape[3]
+        # As (B, H * W, C), where sums over the plane are products with a row of ones: they are
+        # added up in float32 whatever the features are.
+        x, g = (each.permute(0, 2, 3, 1).flatten(1, 2) for each in (features, gradient))
+        ones = x.new_ones(1, 1, 1).expand(len(x), 1, pixels)
+        total, weighted = ((ones @ each)[:, 0].to(scale) for each in (g, g * x))
+        # Of the normalised features: sum of gradient * (features - mean) * scale.
+        by_weight = (weighted - mean * total) * scale
+        slope = weight * scale
+        by_feature = -slope * scale * by_weight / pixels
+        constant = -slope * total / pixels - by_feature * mean
+        slope, by_feature, constant = (
+            each.to(x)[:, None] for each in (slope, by_feature, constant)
+        )
+        change = torch.addcmul(torch.addcmul(constant, g, slope), x, by_feature)
+        change = change.unflatten(1, features.shape[2:]).permute(0, 3, 1, 2)
+        return change, by_weight.sum(0), total.sum(0), None
+
 
 def conv_norm_relu(
     in_channels: int, out_channels: int, kernel: int, stride: int, padding: int

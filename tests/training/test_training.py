@@ -277,6 +277,8 @@ def test_runs_that_cannot_be_say_why(data, place):
         train(recipe, data, folder, Hardware("cpu", accumulate=3))
     with pytest.raises(SarganError, match="fp16-mixed needs a CUDA device"):
         train(recipe, data, folder, Hardware("cpu", precision="fp16-mixed"))
+    with pytest.raises(SarganError, match="take --precision fp32"):
+        train(recipe, data, folder, Hardware("cpu", precision="bf16-mixed", compile=True))
     with pytest.raises(SarganError, match=r"usgan_128 cannot be built with .*chanels"):
         train(tiny("usgan_128", "generator.chanels=4"), data, folder, CPU)
     train(recipe, data, folder, CPU)
