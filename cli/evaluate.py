@@ -52,7 +52,7 @@ def evaluate(
     ] = Half.report,
     judge_minutes: Annotated[
         float, typer.Option(min=0.001, help="Training time of each judge, the first time.")
-    ] = 8,
+    ] = 15,
     realism_minutes: Annotated[
         float, typer.Option(min=0, help="To train a network that tells edits from photos; 0: none.")
     ] = 3,

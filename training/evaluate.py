@@ -55,7 +55,7 @@ class Setting:
     run: Path
     photos: int = 200
     half: str = "report"
-    judge_minutes: float = 8
+    judge_minutes: float = 15
     realism_minutes: float = 3
     identity: bool = True
     face_api: Path | None = None
