@@ -49,7 +49,13 @@ def check_drawing(path: Path, overwrite: bool, original: Path | None = None) -> 
         raise SarganError(f"{printable_name(path)}: does not end like a picture ({known}).")
     if path.exists() and not overwrite:
         raise SarganError(f"{printable_name(path)}: is there already; --overwrite replaces it.")
-    if original is not None and os.path.realpath(path) == os.path.realpath(original):
+    # The pictures of a folder or a pattern are originals too.
+    places = [] if original is None else [os.path.realpath(original)]
+    if places and not Path(original).is_file():
+        places.append(os.path.realpath(original if original.is_dir() else original.parent))
+    if os.path.realpath(path) in places or (
+        path.exists() and os.path.realpath(path.parent) in places
+    ):
         raise SarganError(f"{printable_name(path)}: is the original, and stays as it is.")
 
 

@@ -125,7 +125,7 @@ def edit_video(
         encoding = Encoding(codec.value, crf, video_options.parsed(encoder_options or []))
         smoothing = Smoothing(min_cutoff, beta) if calm else None
         if preview:
-            check_drawing(out, overwrite)
+            check_drawing(out, overwrite, source)
         else:
             check_destination(source, out, overwrite)
         frames = read_keyframes(keyframes) if keyframes else ()

@@ -167,7 +167,12 @@ UnstorableStreams = Annotated[
 Rate = Annotated[
     float,
     typer.Option(
-        "--fps", metavar="RATE", rich_help_panel=_ENCODING, help="Of pictures read as a video."
+        "--fps",
+        metavar="RATE",
+        min=0.01,
+        max=1000,
+        rich_help_panel=_ENCODING,
+        help="Of pictures read as a video.",
     ),
 ]
 

@@ -13,6 +13,7 @@ import pytest
 from picture_files import refused
 from video_files import frames_of, packets_of, panned, times_of, write_clip
 
+from sargan_plugin import FaceDetector
 from sargan_plugin.errors import SarganError
 from sargan_plugin.video import codecs
 from sargan_plugin.video.codecs import Encoding
@@ -275,3 +276,86 @@ def test_a_partial_file_does_not_replace_an_earlier_one(tmp_path):
         names.append(target.finish(partial=True).name)
     assert names == ["out.partial.mp4", "out.partial2.mp4"]
     assert [(tmp_path / name).read_text() for name in names] == ["first", "second"]
+
+
+def test_whatever_fails_on_the_way_ends_the_run_and_leaves_nothing(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", pictures=panned(40))
+
+    def failing(frame, total):
+        raise ZeroDivisionError("in a callback")
+
+    with pytest.raises(ZeroDivisionError, match="in a callback"):
+        video_editor().run(source, tmp_path / "out.mp4", progress=failing)
+    assert [each.name for each in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_detector_that_cannot_be_read_ends_the_run(tmp_path, video_editor):
+    (tmp_path / "broken.onnx").write_text("junk")
+    detector = FaceDetector(tmp_path / "broken.onnx", device="cpu")
+    video = video_editor(editor={"detector": detector})
+    source = write_clip(tmp_path / "in.mp4")
+    with pytest.raises(SarganError, match=r"broken\.onnx"):
+        video.run(source, tmp_path / "out.mp4")
+    assert not list(tmp_path.glob(".sargan*"))
+
+
+def test_a_file_that_was_cut_off_behind_its_index_says_how_much_is_missing(tmp_path, video_editor):
+    whole = tmp_path / "whole.mp4"
+    with av.open(str(whole), "w", options={"movflags": "+faststart"}) as result:
+        stream = result.add_stream("libx264", rate=25, options={"g": "1", "bf": "0"})
+        stream.width = stream.height = 160
+        for picture in panned(20):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+            result.mux(stream.encode(frame))
+        result.mux(stream.encode(None))
+    content = whole.read_bytes()
+    source = tmp_path / "in.mp4"
+    source.write_bytes(content[: len(content) // 2])
+    report = video_editor().run(source, tmp_path / "out.mp4")
+    assert 0 < report.frames < 20
+    told = f"only {report.frames} of the 20 frames that its index names could be read"
+    assert told in report.notes
+    preview = list(video_editor().preview(source, 4))
+    assert len(preview) == 4
+    assert max(frame.index for frame, _ in preview) < report.frames
+
+
+def test_deep_colour_is_not_crushed_into_pictures(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mkv", codec="ffv1", pixels="yuv420p10le")
+    target = tmp_path / "out" / "%03d.png"
+    refused(lambda: video_editor().run(source, target), target, "would lose the 10 bits")
+    report = video_editor().run(source, tmp_path / "out.gif")
+    assert "GIF holds 8 bits of a colour, the source has 10" in report.notes
+    hdr = write_clip(tmp_path / "hdr.mkv", codec="ffv1", pixels="yuv420p10le", colour=(1, 9, 16, 9))
+    with pytest.raises(SarganError, match="GIF holds no HDR"):
+        video_editor().run(hdr, tmp_path / "hdr.gif")
+
+
+def test_an_option_is_to_blame_and_not_the_codec(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4")
+    video = video_editor(encoding=Encoding(options={"crf": "abc"}))
+    target = tmp_path / "out.mp4"
+    refused(lambda: video.run(source, target), target, "h264 refuses these options")
+
+
+@pytest.mark.parametrize("name", ["smile [final].mp4", "100%dpc.mov", "what?.mkv"])
+def test_signs_of_a_pattern_in_the_name_of_a_video(name, tmp_path, video_editor):
+    source = write_clip(tmp_path / ("in " + name))
+    report = video_editor().run(source, tmp_path / name)
+    assert report.destination == tmp_path / name
+    assert len(frames_of(tmp_path / name)) == report.frames == 12
+
+
+def test_a_partial_sequence_in_the_working_folder_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    target = Target(Path("%05d.png"), pictures=True)
+    target.temporary.mkdir()
+    (target.temporary / "00001.png").touch()
+    assert target.finish(partial=True) == Path("pictures.partial")
+    assert (tmp_path / "pictures.partial" / "00001.png").exists()
+
+
+@pytest.mark.parametrize("rate", [0, 1e-4, 1e300, float("nan")])
+def test_impossible_rates(rate, video_editor):
+    with pytest.raises(SarganError, match="frame rate must lie between"):
+        video_editor(rate=rate)

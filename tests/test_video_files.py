@@ -496,6 +496,34 @@ def test_folders_and_patterns_of_pictures(tmp_path, video_editor):
     ]
 
 
+def test_a_video_as_pictures_is_upright_and_says_what_is_left_out(tmp_path, video_editor):
+    pictures = panned(3, width=160, height=128)
+    source = write_clip(tmp_path / "in.mp4", pictures=pictures, rotation=90, sound=0.5)
+    report = video_editor().run(source, tmp_path / "out" / "%02d.png")
+    assert report.frames == 3
+    assert report.notes == ("pictures hold no audio; it is left out",)
+    with Image.open(tmp_path / "out" / "01.png") as picture:
+        assert picture.size == (128, 160)
+        shown = np.asarray(picture.convert("RGB"), float)
+    turned = np.rot90(pictures[0])  # 90 degrees counter-clockwise
+    assert np.abs(shown[:32] - turned[:32]).mean() < 12  # far from the face
+
+
+def test_opacity_is_kept_in_pictures_or_its_loss_is_told(tmp_path, video_editor):
+    clear = [
+        Image.fromarray(np.dstack([each, np.full((160, 160), 90, np.uint8)])) for each in panned(3)
+    ]
+    source = tmp_path / "in.webp"
+    clear[0].save(source, save_all=True, append_images=clear[1:], duration=40, lossless=True)
+    report = video_editor().run(source, tmp_path / "png" / "%02d.png")
+    assert report.notes == ()
+    with Image.open(tmp_path / "png" / "02.png") as picture:
+        assert picture.mode == "RGBA"
+        assert set(np.unique(np.asarray(picture)[..., 3])) == {90}
+    report = video_editor().run(source, tmp_path / "jpg" / "%02d.jpg")
+    assert report.notes == (".jpg pictures hold no opacity; it is left out",)
+
+
 def test_side_by_side(tmp_path, video_editor):
     source = write_clip(tmp_path / "in.mkv", pictures=panned(3), codec="ffv1")
     video_editor(beside=True).run(source, tmp_path / "out.mkv")

@@ -28,7 +28,7 @@ class AnimatedWebP:
         SarganError: naming the file, when it cannot be read.
     """
 
-    damaged = 0
+    damaged = declared = 0
     on_packet = None
 
     def __init__(self, path: Path) -> None:

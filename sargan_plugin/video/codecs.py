@@ -142,6 +142,12 @@ def choose_encoder(
             try:
                 pixels = _tried(name, storable, frames, options)
             except SarganError as error:
+                if encoding.options and _takes(
+                    name, storable, frames, with_hdr(name, defaults, frames)
+                ):
+                    raise refusal(
+                        destination, f"cannot be encoded: {codec} refuses these options: {error}"
+                    ) from error
                 reasons.setdefault(codec, f"{codec} {error}")
                 continue
             reasons.pop(codec, None)
@@ -150,6 +156,8 @@ def choose_encoder(
 
 
 def _candidates(container: str, frames: VideoFormat, encoding: Encoding) -> Sequence[str]:
+    if container == "gif" and frames.hdr:
+        raise SarganError(f"GIF holds no HDR ({frames.hdr}); write .mkv or .mp4.")
     if container in ("gif", "webp"):
         return AUTOMATIC[container]
     if encoding.codec != "auto":
@@ -189,6 +197,16 @@ def _tried(
                 f"does not take {frames.width}x{frames.height} {pixels}: {told}"
             ) from error
     return pixels
+
+
+def _takes(
+    name: str, storable: Collection[str], frames: VideoFormat, options: dict[str, str]
+) -> bool:
+    try:
+        _tried(name, storable, frames, options)
+    except SarganError:
+        return False
+    return True
 
 
 def configure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from sargan_plugin.video.timeline import Keyframe, Timeline
 from sargan_plugin.video.tracker import DETECT_EVERY, Tracker
 
 FADE = 6
+SLOWEST, FASTEST = 0.01, 1000  # frames a second
 
 
 @dataclass
@@ -88,8 +88,12 @@ class VideoEditor:
         self.timeline = Timeline(keyframes, tuple(self.ranges), self.ramp)
         if self.fade < 0:
             raise SarganError("The fade must be 0 frames or more.")
-        if not 0 < self.rate < math.inf:
-            raise SarganError(f"The frame rate must be above 0, not {self.rate}.")
+        if not SLOWEST <= self.rate <= FASTEST:
+            raise SarganError(
+                f"The frame rate must lie between {SLOWEST} and {FASTEST}, not {self.rate}."
+            )
+        if self.workers is not None and self.workers < 1:
+            raise SarganError("There must be at least 1 worker.")
 
     def frames(self, source: str | Path) -> Iterator[Frame]:
         """The edited frames, one after the other, for a pipeline of your own.
@@ -101,11 +105,29 @@ class VideoEditor:
             yield from self.edited(opened, opened.frames(), self.tracker(opened), Stopwatch())
 
     def preview(self, source: str | Path, count: int) -> Iterator[tuple[Frame, Display]]:
-        """Some edited frames, spread evenly over the video, and how they are shown."""
+        """Some edited frames, spread evenly over the video, and how they are shown.
+
+        Raises:
+            SarganError: naming the file; also when it does not say how long it is.
+        """
+        if count < 1:
+            raise SarganError("A preview shows at least 1 frame.")
         with open_source(Path(source), self.rate) as opened:
             total = opened.frame_count
-            if not total:
-                raise refusal(Path(source), "does not say how long it is, so there is no preview")
+        if not total:
+            raise refusal(Path(source), "does not say how long it is, so there is no preview")
+        found, seen = self._previewed(source, count, total)
+        if seen is not None:  # there is less of it than it says
+            found, _ = self._previewed(source, count, seen)
+        yield from found
+
+    def _previewed(
+        self, source: str | Path, count: int, total: int
+    ) -> tuple[list[tuple[Frame, Display]], int | None]:
+        """Frames spread over a video of ``total`` frames; its real number if there are fewer."""
+        found: list[tuple[Frame, Display]] = []
+        seen = 0
+        with open_source(Path(source), self.rate) as opened:
             only = {min(total - 1, int((place + 0.5) * total / count)) for place in range(count)}
             beside = Beside(opened.format) if self.beside else None
             frames = opened.frames()
@@ -113,14 +135,16 @@ class VideoEditor:
                 frames = (beside.begun(frame) if frame.index in only else frame for frame in frames)
             tracker = self.tracker(opened)
             for frame in self.edited(opened, frames, tracker, Stopwatch(), only):
+                seen = frame.index + 1
                 if frame.index in only:
-                    yield (
+                    found.append(
                         (beside.complete(frame), beside.format.display)
                         if beside
                         else (frame, opened.format.display)
                     )
-                if frame.index >= max(only):
-                    return
+                if seen > max(only):
+                    return found, None
+        return found, seen
 
     def run(
         self,

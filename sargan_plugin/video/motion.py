@@ -106,7 +106,7 @@ def _good_points(view: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     centre = landmarks.mean(axis=0)
     radius = max(4.0, 1.1 * float(np.linalg.norm(landmarks - centre, axis=1).max()))
     left, top = (max(0, int(value)) for value in centre - radius)
-    right, bottom = (int(value) + 1 for value in centre + radius)
+    right, bottom = (max(0, int(value) + 1) for value in centre + radius)
     part = view[top:bottom, left:right]
     if min(part.shape) < 8:
         return np.empty((0, 1, 2), np.float32)

@@ -11,15 +11,18 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.image_errors import printable_name, refusal
 from sargan_plugin.images import is_picture_path, load_picture, save_picture
 from sargan_plugin.picture import Picture
+from sargan_plugin.video.animated import AnimatedWebP
+from sargan_plugin.video.codecs import CONTAINERS
 from sargan_plugin.video.display import display_of
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.planes import FULL_RANGE, plane_views
-from sargan_plugin.video.source import VideoFormat
+from sargan_plugin.video.source import VideoFile, VideoFormat
 
 _NUMBER = re.compile(r"%(0\d+)?d")
 RGB, UNSPECIFIED, BT601 = 0, 2, 6
@@ -27,6 +30,8 @@ RGB, UNSPECIFIED, BT601 = 0, 2, 6
 
 def is_pattern(path: Path) -> bool:
     """Whether a path names many pictures: ``in/%05d.png`` or ``in/*.png``."""
+    if path.suffix.lower() in CONTAINERS and not is_picture_path(path):
+        return False  # brackets and per cents are common in the names of videos
     return bool(_NUMBER.search(path.name)) or any(sign in path.name for sign in "*?[")
 
 
@@ -41,7 +46,7 @@ class PictureSequence:
         SarganError: when there is no picture, or pictures differ in size.
     """
 
-    damaged = 0
+    damaged = declared = 0
     on_packet = None
 
     def __init__(self, path: Path, rate: float) -> None:
@@ -91,15 +96,51 @@ class PictureSink:
 
     Args:
         temporary: the folder to write into.
+        destination: to name in errors.
         name: what the pictures are called, with ``%d``; None keeps the names they have.
+        frames: what will be written.
+        source: where they come from.
+
+    Attributes:
+        notes: what pictures do not hold, a line each.
+
+    Raises:
+        SarganError: for frames of more than 8 bits that were no pictures before.
     """
 
-    notes = ()
-
-    def __init__(self, temporary: Path, name: str | None) -> None:
-        self.temporary, self.name = temporary, name
+    def __init__(
+        self,
+        temporary: Path,
+        destination: Path,
+        name: str | None,
+        frames: VideoFormat,
+        source: PictureSequence | VideoFile | AnimatedWebP,
+    ) -> None:
+        if frames.bits > 8 and not isinstance(source, PictureSequence):
+            raise refusal(
+                destination, f"pictures would lose the {frames.bits} bits of this video; write .mkv"
+            )
+        self.temporary, self.name, self.frames = temporary, name, frames
         self.encoder = _PictureEncoder()
+        self.notes = tuple(self._lost(source))
         temporary.mkdir()
+
+    def _lost(self, source: PictureSequence | VideoFile | AnimatedWebP) -> Iterator[str]:
+        if isinstance(source, VideoFile):
+            others = {s.type for s in source.container.streams if s.index != source.stream.index}
+            if others:
+                yield f"pictures hold no {', no '.join(sorted(others))}; it is left out"
+        if self.frames.aspect not in (None, 1):
+            yield f"pictures do not say that pixels are not square ({self.frames.aspect})"
+        if self._is_transparent and self.name and not self._keeps_opacity(self.name):
+            yield f"{Path(self.name).suffix} pictures hold no opacity; it is left out"
+
+    @property
+    def _is_transparent(self) -> bool:
+        return any(part.is_alpha for part in av.VideoFormat(self.frames.pixels).components)
+
+    def _keeps_opacity(self, name: str) -> bool:
+        return Path(name).suffix.lower() in (".png", ".webp", ".tif", ".tiff")
 
     def write(self, frame: Frame) -> None:
         """Save one frame; one that was not edited is copied byte for byte, if it was a file."""
@@ -113,7 +154,13 @@ class PictureSink:
             pixels = _pixels(frame.video) if frame.edited else picture.pixels
             save_picture(picture, pixels.reshape(picture.pixels.shape), path)
             return
-        frame.video.to_image().save(path)
+        rgba = self._is_transparent and self._keeps_opacity(name)
+        pixels = frame.video.to_ndarray(format="rgba" if rgba else "rgb24")
+        upright = np.ascontiguousarray(self.frames.display.view(pixels))
+        Image.fromarray(upright).save(path)
+
+    def copy(self, packet: av.Packet) -> None:
+        """Packets of other streams are left out, as :attr:`notes` says."""
 
     def close(self) -> None:
         """All is written already."""

@@ -33,6 +33,7 @@ class Source(Protocol):
     path: Path
     format: VideoFormat
     frame_count: int | None
+    declared: int
     damaged: int
     on_packet: Callable[[av.Packet], None] | None
 
@@ -43,6 +44,7 @@ class Sink(Protocol):
     """Anything that takes frames."""
 
     def write(self, frame: Frame) -> None: ...
+    def copy(self, packet: av.Packet) -> None: ...
     def close(self) -> None: ...
     def abandon(self) -> None: ...
 
@@ -85,6 +87,7 @@ class Target:
         """Give what was written its name; a partial one says so. Returns the new path."""
         path = self.folder
         if partial:
+            path = path if path.name else Path("pictures")  # of the working folder
             names = (f"{path.stem}.partial{n}{path.suffix}" for n in ("", *range(2, 10_000)))
             path = next(each for each in map(path.with_name, names) if not each.exists())
         if not self.pictures or not path.exists():
@@ -168,6 +171,6 @@ def open_sink(
         SarganError: it cannot be written, or cannot hold what the source has.
     """
     if target.pictures:
-        return PictureSink(target.temporary, target.name)
+        return PictureSink(target.temporary, target.destination, target.name, frames, source)
     container = source if isinstance(source, VideoFile) else None
     return FileSink(target.temporary, target.destination, frames, container, encoding, unstorable)

@@ -202,6 +202,9 @@ class Run:
             yield f"{self.source.damaged} packets or frames of the source are damaged"
         if hdr := self.source.format.hdr:
             yield f"HDR ({hdr}) is kept; the generator has learnt from ordinary pictures"
+        declared = self.source.declared
+        if declared and self.frames < declared:
+            yield f"only {self.frames} of the {declared} frames that its index names could be read"
         if self.source.format.interlaced:
             yield "the source is interlaced; edits are made in whole frames"
         if not self.tracker.people and self.video.editor.on_no_face == "warn":

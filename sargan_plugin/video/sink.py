@@ -136,6 +136,14 @@ class FileSink:
                 "the HDR metadata of the mastering display cannot be written with "
                 f"{self.encoder.codec}; hevc holds it"
             )
+        few_play = self.encoder.name in ("libx264rgb", "ffv1")
+        if few_play and self.result.format.name.startswith(MOV_FAMILY):
+            told.append(
+                f"{self.encoder.codec} in {self.encoder.pixels} keeps all colours of the source; "
+                "browsers and phones do not show it"
+            )
+        if self.encoder.codec == "gif" and self.frames.bits > 8:
+            told.append(f"GIF holds 8 bits of a colour, the source has {self.frames.bits}")
         if self.copied:
             told += self.copied.notes
             if self.copied.lost:

@@ -80,6 +80,7 @@ class VideoFile:
         container: PyAV's, for metadata and for the streams that are copied.
         stream: the video stream.
         frame_count: how many frames there will be, perhaps an estimate; None if unknown.
+        declared: how many frames the index names; 0 where it names none.
         damaged: packets and frames that could not be decoded so far.
         on_packet: is given the packets of all other streams, in the order of the file.
 
@@ -133,6 +134,7 @@ class VideoFile:
             raise refusal(self.path, "holds no frame that can be decoded")
         self._first = first
         self.format = self._describe(first)
+        self.declared = self.stream.frames
         self.frame_count = self._count()
 
     def frames(self) -> Iterator[Frame]:

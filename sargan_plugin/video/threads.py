@@ -43,7 +43,7 @@ class Channel(Generic[Item]):
         raise Gone
 
     def __iter__(self) -> Iterator[Item]:
-        while True:
+        while not self._abandoned.is_set():
             try:
                 yield self._queue.get(timeout=PATIENCE)
             except queue.Empty:
@@ -55,7 +55,7 @@ class Channel(Generic[Item]):
         self._complete.set()
 
     def abandon(self) -> None:
-        """Tell the giver to stop."""
+        """Tell both sides to stop; what is in the queue is lost."""
         self._abandoned.set()
 
 

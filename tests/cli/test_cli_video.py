@@ -86,6 +86,7 @@ def test_keyframes_and_options_of_the_encoder(edit_video, clip):
         (["--expr", "happy", "--min-cutoff", "0"], "cutoff"),
         (["--expr", "happy", "--faces", "some"], "Unknown face selection"),
         (["--expr", "happy", "--track", "x"], "'--track'"),
+        (["--expr", "happy", "--fps", "0"], "'--fps'"),
         (["--expr", "happy", "--preview", "2"], "does not end like a picture"),
     ],
 )
@@ -143,6 +144,23 @@ def test_preview_and_comparison(edit_video, clip):
     assert edit_video("in.mp4", "c.png", "--expr", "sad", "--preview", "2", "--compare").code == 0
     assert edit_video("in.mp4", "both.mp4", "--expr", "sad", "--compare").code == 0
     assert frames_of(clip / "both.mp4")[0].width == 320
+
+
+def test_a_preview_never_replaces_an_original(edit_video, here):
+    pictures = here / "frames"
+    pictures.mkdir()
+    for number, picture in enumerate(panned(3)):
+        Image.fromarray(picture).save(pictures / f"{number:02d}.png")
+    Image.fromarray(panned(1)[0]).save(here / "one.webp")
+    for source, out in [
+        ("frames", "frames/01.png"),
+        ("frames/%02d.png", "frames/01.png"),
+        ("one.webp", "one.webp"),
+    ]:
+        before = (here / out).read_bytes()
+        done = edit_video(source, out, "--expr", "happy", "--preview", "2", "--overwrite")
+        assert done.code == 2 and "is the original" in done.err
+        assert (here / out).read_bytes() == before
 
 
 def test_ctrl_c_leaves_a_partial_file_that_can_be_played(here, weights):
