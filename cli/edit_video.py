@@ -68,6 +68,7 @@ def edit_video(
     fade: video_options.Fade = 6,
     codec: video_options.CodecName = Codec.auto,
     crf: video_options.Crf = None,
+    pixel_format: video_options.PixelFormat = None,
     encoder_options: video_options.EncoderOptions = None,
     unstorable: video_options.UnstorableStreams = Unstorable.refuse,
     rate: video_options.Rate = 25.0,
@@ -122,7 +123,8 @@ def edit_video(
 
     with usage():
         ranges = pair_ranges(start or [], end or [])
-        encoding = Encoding(codec.value, crf, video_options.parsed(encoder_options or []))
+        further = video_options.parsed(encoder_options or [])
+        encoding = Encoding(codec.value, crf, pixel_format, further)
         smoothing = Smoothing(min_cutoff, beta) if calm else None
         if preview:
             check_drawing(out, overwrite, source)

@@ -147,6 +147,15 @@ Crf = Annotated[
         show_default="near the source",
     ),
 ]
+PixelFormat = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=_ENCODING,
+        help="Convert to it before encoding: yuv420p is what browsers and phones play.",
+        show_default="as the source",
+    ),
+]
 EncoderOptions = Annotated[
     list[str] | None,
     typer.Option(

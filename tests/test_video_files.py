@@ -496,6 +496,31 @@ def test_folders_and_patterns_of_pictures(tmp_path, video_editor):
     ]
 
 
+def test_pictures_as_a_video_that_players_show(tmp_path, video_editor):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number, picture in enumerate(panned(3)):
+        Image.fromarray(picture).save(frames / f"{number}.png")
+    report = video_editor().run(frames, tmp_path / "rgb.mp4")
+    assert report.notes and "browsers and phones do not show it" in report.notes[0]
+    encoding = Encoding(pixels="yuv420p", crf=1)
+    report = video_editor(encoding=encoding, ranges=((9, 10),)).run(frames, tmp_path / "yuv.mp4")
+    assert report.notes == () and report.encoder == "libx264"
+    first = frames_of(tmp_path / "yuv.mp4")[0]
+    assert (first.format.name, int(first.color_range), int(first.colorspace)) == ("yuv420p", 1, 1)
+    shown = first.to_ndarray(format="rgb24").astype(float)
+    assert np.abs(shown - panned(3)[0]).mean() < 4
+
+
+def test_full_range_stays_full_in_another_pixel_format(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mkv", codec="ffv1", pixels="yuv444p", colour=(2, 1, 1, 1))
+    editor = video_editor(encoding=Encoding("ffv1", pixels="yuv420p"), ranges=((9, 10),))
+    editor.run(source, tmp_path / "out.mkv")
+    before, after = frames_of(source)[0], frames_of(tmp_path / "out.mkv")[0]
+    assert (after.format.name, int(after.color_range)) == ("yuv420p", 2)
+    assert np.array_equal(planes_of(before)[0], planes_of(after)[0])
+
+
 def test_a_video_as_pictures_is_upright_and_says_what_is_left_out(tmp_path, video_editor):
     pictures = panned(3, width=160, height=128)
     source = write_clip(tmp_path / "in.mp4", pictures=pictures, rotation=90, sound=0.5)

@@ -12,6 +12,7 @@ import av
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.image_errors import reason, refusal
+from sargan_plugin.video.planes import planar_format
 from sargan_plugin.video.source import VideoFormat
 
 CONTAINERS = {
@@ -67,11 +68,14 @@ class Encoding:
     Attributes:
         codec: ``"auto"`` or one of :data:`CODEC_NAMES`.
         crf: constant quality, lower is better; None is near the source.
+        pixels: FFmpeg's name of the pixel format to convert to, such as ``"yuv420p"``; None leaves
+            the samples as they are.
         options: further options of the encoder, by FFmpeg's names.
     """
 
     codec: str = "auto"
     crf: float | None = None
+    pixels: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -80,6 +84,8 @@ class Encoding:
             raise SarganError(f"Unknown video codec {self.codec!r}; known are {known}.")
         if self.crf is not None and not 0 <= self.crf <= 63:
             raise SarganError(f"The CRF must lie between 0 and 63, not {self.crf:g}.")
+        if self.pixels is not None:
+            planar_format(self.pixels)
 
 
 def container_of(path: Path) -> str:

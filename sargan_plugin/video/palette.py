@@ -5,6 +5,7 @@ from __future__ import annotations
 import av
 import numpy as np
 from PIL import Image
+from scipy.spatial import KDTree
 
 from sargan_plugin.video.planes import plane_views
 
@@ -62,5 +63,4 @@ def _reduced(codes: np.ndarray, count: int) -> np.ndarray:
 
 def _nearest(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """For each colour the index of the nearest in a palette."""
-    a, b = (_channels(codes).astype(np.float32) for codes in (colours, palette))
-    return ((b * b).sum(axis=1) - 2 * a @ b.T).argmin(axis=1)
+    return KDTree(_channels(palette)).query(_channels(colours))[1]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import numpy as np
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.image_errors import reason, refusal
@@ -28,6 +29,7 @@ from sargan_plugin.video.source import VideoFile, VideoFormat
 
 MOV_FAMILY = ("mp4", "mov")
 MATROSKA = ("matroska", "webm")
+LIMITED_RANGE, BT709 = 1, 1  # FFmpeg's numbers
 IMPOSSIBLY_EARLY = 3600  # seconds that a packet may be decoded before it is shown
 # Metadata that says how a container was written; the new one writes its own.
 CONTAINERS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")
@@ -63,6 +65,8 @@ class FileSink:
         unstorable: str = "refuse",
     ) -> None:
         self.temporary, self.destination = temporary, destination
+        if encoding.pixels:
+            frames = _converted(frames, encoding.pixels)
         self.frames, self.source = frames, source
         self.aspect_said = False
         name = container_of(destination)
@@ -140,7 +144,7 @@ class FileSink:
         if few_play and self.result.format.name.startswith(MOV_FAMILY):
             told.append(
                 f"{self.encoder.codec} in {self.encoder.pixels} keeps all colours of the source; "
-                "browsers and phones do not show it"
+                "browsers and phones do not show it, but they do with --pixel-format yuv420p"
             )
         if self.encoder.codec == "gif" and self.frames.bits > 8:
             told.append(f"GIF holds 8 bits of a colour, the source has {self.frames.bits}")
@@ -161,9 +165,21 @@ class FileSink:
     def write(self, frame: Frame) -> None:
         """Encode one frame."""
         with self._told():
-            picture = _as_fed(frame, self.encoder)
+            picture = _as_fed(self._converted(frame.video), frame.colours, self.encoder)
             picture.pict_type = 0  # the source's choice of key frames is not ours
             self._mux(self.video.encode(picture))
+
+    def _converted(self, video: av.VideoFrame) -> av.VideoFrame:
+        """The frame in the pixel format that was asked for, if one was."""
+        wanted = self.frames
+        if video.format.name == wanted.pixels:
+            return video
+        colour_range, _, _, matrix = wanted.colour
+        made = video.reformat(
+            format=wanted.pixels, dst_colorspace=matrix, dst_color_range=colour_range
+        )
+        made.color_range, made.colorspace = colour_range, matrix
+        return at_the_same_time(made, video)
 
     def copy(self, packet: av.Packet) -> None:
         """Pass on a packet of another stream of the source."""
@@ -229,13 +245,22 @@ def _at_a_rate(frames: VideoFormat) -> VideoFormat:
     return replace(frames, time_base=1 / frames.rate)
 
 
-def _as_fed(frame: Frame, encoder: ChosenEncoder) -> av.VideoFrame:
+def _converted(frames: VideoFormat, pixels: str) -> VideoFormat:
+    """The same frames in another pixel format; RGB becomes YUV as players take it for granted."""
+    colour = frames.colour
+    if av.VideoFormat(frames.pixels).is_rgb and not av.VideoFormat(pixels).is_rgb:
+        colour = (LIMITED_RANGE, *colour[1:3], BT709)
+    return replace(frames, pixels=pixels, colour=colour)
+
+
+def _as_fed(
+    video: av.VideoFrame, colours: np.ndarray | None, encoder: ChosenEncoder
+) -> av.VideoFrame:
     """The frame in the encoder's own format, when that only arranges the same samples anew."""
-    video = frame.video
     if video.format.name == encoder.pixels:
         return video
     if encoder.pixels != "pal8":
         return at_the_same_time(video.reformat(format=encoder.pixels), video)
     if not video.format.is_rgb:
         video = at_the_same_time(video.reformat(format="gbrp"), video)
-    return at_the_same_time(in_a_palette(video, frame.colours), video)
+    return at_the_same_time(in_a_palette(video, colours), video)
