@@ -155,7 +155,9 @@ def _erase_thumbnail(data: bytearray, order: str, start: int, living: list[int])
         for first, length in sorted(zip(offsets, lengths, strict=False), reverse=True):
             last = min(first + length, len(data))
             # a corrupt offset must not blank the tags that are to survive
-            if first < 8 or any(first < end and begin < last for begin, end in used):
+            if not 8 <= first < len(data) or any(
+                first < end and begin < last for begin, end in used
+            ):
                 continue
             data[first:last] = bytes(last - first)
             if last >= len(data) - 1:

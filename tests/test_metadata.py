@@ -109,6 +109,11 @@ class TestMetadata:
         fresh = refresh_exif(block, turned=True, thumbnail=b"new")
         assert fresh == block.replace(entry, struct.pack("<HHIHH", ORIENTATION, 3, 1, 1, 0))
 
+    def test_exif_that_was_cut_off_anywhere_never_stops_a_save(self) -> None:
+        block = exif_block(6, OLD_THUMBNAIL[:300])
+        for end in range(8, len(block)):
+            refresh_exif(block[:end], turned=True, thumbnail=b"new")
+
     @settings(max_examples=60, deadline=None)
     @given(st.data())
     def test_damaged_exif_never_stops_a_save(self, data: st.DataObject) -> None:
