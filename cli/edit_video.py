@@ -97,6 +97,8 @@ def edit_video(
         raise UsageError("Say what to show: --expr, or --keyframes.")
     if expression is not None and keyframes is not None:
         raise UsageError("--expr and --keyframes contradict each other.")
+    if keyframes is not None and intensity != 1:
+        raise UsageError("--intensity and --keyframes contradict each other.")
     editor_options = EditorOptions(
         intensity=intensity,
         faces=faces,
@@ -177,13 +179,16 @@ def _write_video(
                     f"{printable_name(done.destination)}"
                 )
             raise
-    for note in report.notes:
+    notes = list(report.notes)
+    if video.ranges and report.tracks[1] and not report.edited:
+        notes.append("nothing was changed: no chosen face is in sight between the given times")
+    for note in notes:
         output.warn(f"{printable_name(source)}: {note}")
     output.say(
         f"{printable_name(report.destination)}: {report.edited} of {report.frames} frames changed, "
         f"{report.seconds:.1f} s ({report.frames / max(report.seconds, 1e-6):.1f} frames/s)"
     )
-    return Report(_summary(source, report))
+    return Report(_summary(source, report) | {"warnings": notes})
 
 
 def _summary(source: Path, report: VideoReport) -> dict[str, Any]:
@@ -200,7 +205,6 @@ def _summary(source: Path, report: VideoReport) -> dict[str, Any]:
         "stage_seconds": dict(report.stages),
         "damaged": report.damaged,
         "encoder": report.encoder,
-        "warnings": list(report.notes),
     }
 
 

@@ -116,6 +116,7 @@ Fade = Annotated[
     typer.Option(
         metavar="FRAMES",
         min=0,
+        max=250,
         rich_help_panel=_STABILITY,
         help="Frames over which the edit of a face that comes or leaves grows or shrinks.",
     ),
@@ -125,6 +126,7 @@ DetectEvery = Annotated[
     typer.Option(
         metavar="FRAMES",
         min=1,
+        max=100,
         rich_help_panel=_STABILITY,
         help="Frames between detections; movement is followed in between.",
     ),

@@ -472,6 +472,23 @@ def test_gif_and_animated_webp(tmp_path, video_editor):
                     assert np.array_equal(pixels[0][-40:], pixels[1][-40:])
 
 
+@pytest.mark.parametrize("plays", [0, 1, 3])
+@pytest.mark.parametrize("ending", ["gif", "webp"])
+def test_animations_are_shown_as_often_as_before(plays, ending, tmp_path, video_editor):
+    def repeated(kind):  # a GIF counts repetitions, and says nothing where there are none
+        return plays if kind == "webp" or not plays else plays - 1 or None
+
+    pictures = [Image.fromarray(picture) for picture in panned(2)]
+    for kind in ("gif", "webp"):
+        source = tmp_path / f"in.{kind}"
+        loop = {} if repeated(kind) is None else {"loop": repeated(kind)}
+        pictures[0].save(source, save_all=True, append_images=pictures[1:], duration=40, **loop)
+        result = tmp_path / f"{kind}.{ending}"
+        video_editor().run(source, result)
+        with Image.open(result) as shown:
+            assert shown.info.get("loop") == repeated(ending)
+
+
 def test_folders_and_patterns_of_pictures(tmp_path, video_editor):
     frames = tmp_path / "frames"
     frames.mkdir()

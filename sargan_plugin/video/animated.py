@@ -50,6 +50,7 @@ class AnimatedWebP:
             None,
             (FULL_RANGE, 2, 2, 0),
             display_of(width, height, None, None),
+            plays=self.image.info.get("loop", 0),
         )
 
     def __enter__(self) -> AnimatedWebP:

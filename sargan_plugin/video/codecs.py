@@ -96,7 +96,7 @@ def container_of(path: Path) -> str:
     """
     name = CONTAINERS.get(path.suffix.lower())
     if name is None:
-        raise refusal(path, f"does not end like a video ({', '.join(CONTAINERS)})")
+        raise refusal(path, f"does not end like a video ({', '.join(CONTAINERS)}) and is no folder")
     return name
 
 
@@ -158,7 +158,8 @@ def choose_encoder(
                 continue
             reasons.pop(codec, None)
             return ChosenEncoder(codec, name, pixels, options, tuple(reasons.values()))
-    raise refusal(destination, "cannot be encoded: " + "; ".join(reasons.values()))
+    advice = "" if encoding.pixels else " (--pixel-format yuv420p is what most encoders take)"
+    raise refusal(destination, "cannot be encoded: " + "; ".join(reasons.values()) + advice)
 
 
 def _candidates(container: str, frames: VideoFormat, encoding: Encoding) -> Sequence[str]:
@@ -198,7 +199,8 @@ def _tried(
         try:
             context.open()
         except (av.FFmpegError, ValueError) as error:
-            told = next((text.strip() for _, _, text in log), reason(error))
+            plain = getattr(error, "strerror", None) or reason(error)
+            told = next((text.strip() for _, _, text in log), plain)
             raise SarganError(
                 f"does not take {frames.width}x{frames.height} {pixels}: {told}"
             ) from error

@@ -75,7 +75,7 @@ class FileSink:
             metadata.pop(key, None)
         with self._told():
             self.result = av.open(
-                f"file:{temporary}", "w", format=name, options=_muxing(name, metadata)
+                f"file:{temporary}", "w", format=name, options=_muxing(name, metadata, frames.plays)
             )
         self.copied: CopiedStreams | None = None
         try:
@@ -231,14 +231,16 @@ def _error_text(error: Exception) -> str:
     return log[2].strip() if log else getattr(error, "strerror", None) or reason(error)
 
 
-def _muxing(name: str, metadata: dict[str, str]) -> dict[str, str]:
+def _muxing(name: str, metadata: dict[str, str], plays: int) -> dict[str, str]:
     """Options of the container."""
     if name in MOV_FAMILY:
         # Players look for titles in the usual place; only keys such as
         # com.apple.quicktime.make need the other one.
         keyed = any("." in key for key in metadata)
         return {"movflags": "+faststart" + ("+use_metadata_tags" if keyed else "")}
-    return {"loop": "0"} if name in ("gif", "webp") else {}
+    if name == "gif":  # counts repetitions; -1 is none
+        return {"loop": str(plays - 1 or -1) if plays else "0"}
+    return {"loop": str(plays)} if name == "webp" else {}
 
 
 def _at_a_rate(frames: VideoFormat) -> VideoFormat:

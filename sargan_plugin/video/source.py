@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.image_errors import reason, refusal
@@ -47,6 +48,7 @@ class VideoFormat:
         interlaced: whether each frame holds two fields.
         codec: FFmpeg's name of the source's codec, or an empty string.
         mastering: static HDR metadata as FFmpeg's structures: mastering display, light level.
+        plays: how often an animation is shown; 0 is for ever.
     """
 
     width: int
@@ -60,6 +62,7 @@ class VideoFormat:
     interlaced: bool = False
     codec: str = ""
     mastering: tuple[bytes, bytes] = (b"", b"")
+    plays: int = 0
 
     @property
     def bits(self) -> int:
@@ -247,6 +250,7 @@ class VideoFile:
             first.interlaced_frame,
             context.name,
             tuple(b"" if data is None else bytes(data) for data in hdr),
+            _plays_of_gif(self.path) if context.name == "gif" else 0,
         )
 
     def _rate(self) -> Fraction:
@@ -260,6 +264,16 @@ class VideoFile:
         if self.container.duration is not None:
             return round(Fraction(self.container.duration, av.time_base) * self._rate())
         return None
+
+
+def _plays_of_gif(path: Path) -> int:
+    """A GIF says how often it is repeated, or nothing when it is shown once."""
+    try:
+        with Image.open(path) as image:
+            repeated = image.info.get("loop")
+    except (OSError, ValueError):
+        return 0
+    return 1 if repeated is None else repeated and repeated + 1
 
 
 def _is_cover(stream: av.VideoStream) -> bool:

@@ -77,6 +77,7 @@ def test_keyframes_and_options_of_the_encoder(edit_video, clip):
         ([], "Say what to show"),
         (["--expr", "grumpy"], "Unknown expression 'grumpy'"),
         (["--expr", "happy", "--keyframes", "k.csv"], "contradict"),
+        (["--keyframes", "k.csv", "--intensity", "0.5"], "contradict"),
         (["--keyframes", "none.csv"], "none.csv: cannot be read"),
         (["--expr", "happy", "--start", "soon"], "'soon' is no time"),
         (["--expr", "happy", "--start", "3", "--end", "2"], "A range must end after it starts"),
@@ -144,6 +145,13 @@ def test_preview_and_comparison(edit_video, clip):
     assert edit_video("in.mp4", "c.png", "--expr", "sad", "--preview", "2", "--compare").code == 0
     assert edit_video("in.mp4", "both.mp4", "--expr", "sad", "--compare").code == 0
     assert frames_of(clip / "both.mp4")[0].width == 320
+
+
+def test_a_range_beyond_the_end_is_told(edit_video, clip):
+    done = edit_video("in.mp4", "out.mkv", "--expr", "happy", "--start", "99", "--json")
+    assert done.code == 0 and done.json["edited_frames"] == 0
+    assert "between the given times" in done.json["warnings"][0]
+    assert "between the given times" in done.err
 
 
 def test_a_preview_never_replaces_an_original(edit_video, here):
