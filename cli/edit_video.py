@@ -126,7 +126,7 @@ def edit_video(
     with usage():
         ranges = pair_ranges(start or [], end or [])
         further = video_options.parsed(encoder_options or [])
-        encoding = Encoding(codec.value, crf, pixel_format, further)
+        encoding = Encoding(codec.value, crf, further, pixel_format)
         smoothing = Smoothing(min_cutoff, beta) if calm else None
         if preview:
             check_drawing(out, overwrite, source)

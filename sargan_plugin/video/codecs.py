@@ -68,15 +68,15 @@ class Encoding:
     Attributes:
         codec: ``"auto"`` or one of :data:`CODEC_NAMES`.
         crf: constant quality, lower is better; None is near the source.
-        pixels: FFmpeg's name of the pixel format to convert to, such as ``"yuv420p"``; None leaves
-            the samples as they are.
         options: further options of the encoder, by FFmpeg's names.
+        pixels: FFmpeg's name of the YUV pixel format to convert to, such as ``"yuv420p"``; None
+            leaves the samples as they are.
     """
 
     codec: str = "auto"
     crf: float | None = None
-    pixels: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    pixels: str | None = None
 
     def __post_init__(self) -> None:
         if self.codec not in ("auto", *CODEC_NAMES):
@@ -84,8 +84,8 @@ class Encoding:
             raise SarganError(f"Unknown video codec {self.codec!r}; known are {known}.")
         if self.crf is not None and not 0 <= self.crf <= 63:
             raise SarganError(f"The CRF must lie between 0 and 63, not {self.crf:g}.")
-        if self.pixels is not None:
-            planar_format(self.pixels)
+        if self.pixels is not None and av.VideoFormat(planar_format(self.pixels)).is_rgb:
+            raise SarganError(f"The pixel format must be YUV, such as yuv420p, not {self.pixels}.")
 
 
 def container_of(path: Path) -> str:

@@ -250,7 +250,7 @@ def _at_a_rate(frames: VideoFormat) -> VideoFormat:
 def _converted(frames: VideoFormat, pixels: str) -> VideoFormat:
     """The same frames in another pixel format; RGB becomes YUV as players take it for granted."""
     colour = frames.colour
-    if av.VideoFormat(frames.pixels).is_rgb and not av.VideoFormat(pixels).is_rgb:
+    if av.VideoFormat(frames.pixels).is_rgb:
         colour = (LIMITED_RANGE, *colour[1:3], BT709)
     return replace(frames, pixels=pixels, colour=colour)
 

@@ -83,6 +83,8 @@ def test_keyframes_and_options_of_the_encoder(edit_video, clip):
         (["--expr", "happy", "--start", "3", "--end", "2"], "A range must end after it starts"),
         (["--expr", "happy", "--codec", "mpeg7"], "mpeg7"),
         (["--expr", "happy", "--crf", "99"], "CRF"),
+        (["--expr", "happy", "--pixel-format", "rgb24"], "must be YUV"),
+        (["--expr", "happy", "--pixel-format", "yuv420x"], "yuv420x is not supported"),
         (["--expr", "happy", "--encoder-option", "fast"], "NAME=VALUE"),
         (["--expr", "happy", "--min-cutoff", "0"], "cutoff"),
         (["--expr", "happy", "--faces", "some"], "Unknown face selection"),
