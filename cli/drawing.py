@@ -51,7 +51,7 @@ def check_drawing(path: Path, overwrite: bool, original: Path | None = None) -> 
         raise SarganError(f"{printable_name(path)}: is there already; --overwrite replaces it.")
     # The pictures of a folder or a pattern are originals too.
     places = [] if original is None else [os.path.realpath(original)]
-    if places and not Path(original).is_file():
+    if places and not original.is_file():
         places.append(os.path.realpath(original if original.is_dir() else original.parent))
     if os.path.realpath(path) in places or (
         path.exists() and os.path.realpath(path.parent) in places

@@ -33,5 +33,5 @@ def refusal(path: Path, problem: str) -> SarganError:
 
 def reason(error: Exception) -> str:
     """What an exception says, on one line and without the file name."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    text = getattr(error, "strerror", None) or str(error)  # of OSError and of FFmpeg's errors
     return printable_name(" ".join(text.split())) or type(error).__name__

@@ -138,6 +138,8 @@ def choose_encoder(
     Raises:
         SarganError: when there is none, with the reason.
     """
+    if container == "gif" and frames.hdr:
+        raise refusal(destination, f"GIF holds no HDR ({frames.hdr}); write .mkv or .mp4")
     reasons: dict[str, str] = {}
     for codec in _candidates(container, frames, encoding):
         for name, defaults in ENCODERS[codec]:
@@ -163,8 +165,6 @@ def choose_encoder(
 
 
 def _candidates(container: str, frames: VideoFormat, encoding: Encoding) -> Sequence[str]:
-    if container == "gif" and frames.hdr:
-        raise SarganError(f"GIF holds no HDR ({frames.hdr}); write .mkv or .mp4.")
     if container in ("gif", "webp"):
         return AUTOMATIC[container]
     if encoding.codec != "auto":
@@ -199,8 +199,7 @@ def _tried(
         try:
             context.open()
         except (av.FFmpegError, ValueError) as error:
-            plain = getattr(error, "strerror", None) or reason(error)
-            told = next((text.strip() for _, _, text in log), plain)
+            told = next((text.strip() for _, _, text in log), reason(error))
             raise SarganError(
                 f"does not take {frames.width}x{frames.height} {pixels}: {told}"
             ) from error

@@ -132,15 +132,12 @@ class PictureSink:
                 yield f"pictures hold no {', no '.join(sorted(others))}; it is left out"
         if self.frames.aspect not in (None, 1):
             yield f"pictures do not say that pixels are not square ({self.frames.aspect})"
-        if self._is_transparent and self.name and not self._keeps_opacity(self.name):
+        if self._is_transparent and self.name and not _keeps_opacity(self.name):
             yield f"{Path(self.name).suffix} pictures hold no opacity; it is left out"
 
     @property
     def _is_transparent(self) -> bool:
         return any(part.is_alpha for part in av.VideoFormat(self.frames.pixels).components)
-
-    def _keeps_opacity(self, name: str) -> bool:
-        return Path(name).suffix.lower() in (".png", ".webp", ".tif", ".tiff")
 
     def write(self, frame: Frame) -> None:
         """Save one frame; one that was not edited is copied byte for byte, if it was a file."""
@@ -154,7 +151,7 @@ class PictureSink:
             pixels = _pixels(frame.video) if frame.edited else picture.pixels
             save_picture(picture, pixels.reshape(picture.pixels.shape), path)
             return
-        rgba = self._is_transparent and self._keeps_opacity(name)
+        rgba = self._is_transparent and _keeps_opacity(name)
         pixels = frame.video.to_ndarray(format="rgba" if rgba else "rgb24")
         upright = np.ascontiguousarray(self.frames.display.view(pixels))
         Image.fromarray(upright).save(path)
@@ -168,6 +165,10 @@ class PictureSink:
     def abandon(self) -> None:
         """Leave nothing behind."""
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _keeps_opacity(name: str) -> bool:
+    return Path(name).suffix.lower() in (".png", ".webp", ".tif", ".tiff")
 
 
 class _PictureEncoder:

@@ -66,7 +66,7 @@ class FileSink:
     ) -> None:
         self.temporary, self.destination = temporary, destination
         if encoding.pixels:
-            frames = _converted(frames, encoding.pixels)
+            frames = _with_pixels(frames, encoding.pixels)
         self.frames, self.source = frames, source
         self.aspect_said = False
         name = container_of(destination)
@@ -228,7 +228,7 @@ class FileSink:
 def _error_text(error: Exception) -> str:
     """What FFmpeg says is wrong, without file names."""
     log = getattr(error, "log", None)
-    return log[2].strip() if log else getattr(error, "strerror", None) or reason(error)
+    return log[2].strip() if log else reason(error)
 
 
 def _muxing(name: str, metadata: dict[str, str], plays: int) -> dict[str, str]:
@@ -247,7 +247,7 @@ def _at_a_rate(frames: VideoFormat) -> VideoFormat:
     return replace(frames, time_base=1 / frames.rate)
 
 
-def _converted(frames: VideoFormat, pixels: str) -> VideoFormat:
+def _with_pixels(frames: VideoFormat, pixels: str) -> VideoFormat:
     """The same frames in another pixel format; RGB becomes YUV as players take it for granted."""
     colour = frames.colour
     if av.VideoFormat(frames.pixels).is_rgb:
