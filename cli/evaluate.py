@@ -10,7 +10,6 @@ import typer
 
 from sargan_cli import options
 from sargan_cli.console import Output, Report
-from sargan_plugin.errors import SarganError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +35,9 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Option(
-            metavar="FOLDER", help="LFW's layout with expressions.csv and faces.csv beside it."
+            metavar="FOLDER",
+            readable=False,
+            help="What 'train prepare' wrote, or annotated photos.",
         ),
     ],
     run: Annotated[
@@ -46,6 +47,15 @@ def evaluate(
     photos: Annotated[
         int, typer.Option(min=8, help="To edit towards each of the seven expressions.")
     ] = 200,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="Also edit the largest face of other pictures, such as paintings.",
+        ),
+    ] = None,
     half: Annotated[
         Half,
         typer.Option(help="Held-out people to choose a checkpoint by, or to report figures of."),
@@ -77,8 +87,6 @@ def evaluate(
 ) -> Report:
     """Measure how good the edits of models are, all in one run."""
     output = Output(quiet)
-    if not (data / "expressions.csv").is_file():
-        raise SarganError(f"{data}: holds no expressions.csv.")
     from sargan_training.evaluate import Evaluation, Setting
     from sargan_training.evaluation.sheet import write_extremes
 
@@ -87,6 +95,7 @@ def evaluate(
             data,
             run,
             photos=photos,
+            pictures=pictures,
             half=half.value,
             judge_minutes=judge_minutes,
             realism_minutes=realism_minutes,
@@ -95,6 +104,7 @@ def evaluate(
             second_opinion=second_opinion,
         ),
         say=output.say,
+        warn=output.warn,
     )
     ceiling = evaluation.ceiling()
     output.show(_share_table("real photos, read as labelled", ceiling))
@@ -105,11 +115,12 @@ def evaluate(
         for table in _tables(figures):
             output.show(table)
         if sheet is not None:
-            path = (
-                sheet if len(models) == 1 else sheet.with_stem(f"{sheet.stem}_{Path(model).stem}")
-            )
+            several = len(models) > 1
+            path = sheet.with_stem(f"{sheet.stem}_{_short_name(model)}") if several else sheet
             write_extremes(path, evaluation.subjects, edits, evaluation.judges)
             output.say(f"{path}: best, median and worst edits")
+    if len(measured) > 1:
+        output.show(_summary(measured))
     data_out: dict[str, Any] = {
         "people": len(set(evaluation.subjects.people)),
         "photos": len(evaluation.subjects.rows),
@@ -118,6 +129,12 @@ def evaluate(
         "models": [figures.to_json() for figures in measured],
     }
     return Report(data_out)
+
+
+def _short_name(model: str) -> str:
+    """A name in the manifest as it is; of a file its folder and its name, as runs name alike."""
+    path = Path(model)
+    return f"{path.parent.name}_{path.stem}" if path.suffix == ".safetensors" else model
 
 
 def _share_table(title: str, rows: dict[str, list[Any]]) -> Table:
@@ -140,7 +157,10 @@ def _tables(figures: Figures) -> list[Table]:
         other["same person (FVS)"] = figures.verified
         other["similarity (FSS)"] = figures.similarity
     other |= {
-        "KID": [f"{value:.4f}" for value in figures.kid],
+        "KID (real photos)": [
+            f"{value:.4f} ({photos})"
+            for value, photos in zip(figures.kid, figures.kid_photos, strict=True)
+        ],
         "skin colour, CIEDE2000": figures.colour,
         "mouth's sharpness, 1 as before": figures.sharpness,
         "share of clipped pixels": [f"{value:.4f}" for value in figures.clipped],
@@ -152,8 +172,41 @@ def _tables(figures: Figures) -> list[Table]:
     if figures.two_sample_auc is not None:
         tables[1].caption = f"told from photos: AUC {figures.two_sample_auc:.2f}"
     tones = ", ".join(
-        f"{tone} {values['ecs']:.2f} ({values['photos']} photos)"
+        f"{tone} {values['ecs']:.2f}"
+        + (f" and {values['fvs']:.2f}" if values["fvs"] is not None else "")
+        + f" ({values['photos']} photos)"
         for tone, values in figures.skin_tones.items()
     )
-    tables[0].caption = f"by skin tone: {tones}"
+    tables[0].caption = f"by skin tone, ECS and FVS: {tones}"
     return tables
+
+
+def _summary(measured: list[Figures]) -> Table:
+    """A row for each model: what its figures are on average of the five frequent expressions."""
+    from rich.table import Table
+
+    from sargan_training.evaluate import mean_of_frequent
+
+    judges = list(measured[0].confusion)
+    table = Table(
+        "",
+        *(f"ECS {judge}" for judge in judges),
+        "FVS",
+        "told from photos, AUC",
+        "KID",
+        "CIEDE2000",
+        title="all models, means of the five frequent expressions",
+        title_justify="left",
+    )
+    for figures in measured:
+        verified = [each.mean for each in figures.verified]
+        auc = figures.two_sample_auc
+        table.add_row(
+            _short_name(figures.model),
+            *(f"{figures.mean_ecs(judge):.2f}" for judge in judges),
+            f"{mean_of_frequent(verified):.3f}" if verified else "",
+            "" if auc is None else f"{auc:.2f}",
+            f"{mean_of_frequent(figures.kid):.4f}",
+            f"{mean_of_frequent(figures.colour):.1f}",
+        )
+    return table

@@ -6,7 +6,7 @@ by :class:`ExpressionEditor` at its own resolution, with the data set's landmark
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sargan_plugin import ExpressionEditor
+from sargan_plugin import ExpressionEditor, FaceDetector
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.zoo import create_generator
 from sargan_training.data import Crops, central, load_faces, to_unit
@@ -30,7 +30,7 @@ from sargan_training.evaluation.judges import (
     trained_judge,
 )
 from sargan_training.evaluation.realism import kernel_distance, two_sample_test
-from sargan_training.evaluation.subjects import Subjects, edit_subjects, held_out_subjects
+from sargan_training.evaluation.subjects import edit_subjects, held_out_subjects, pictures_in
 
 FREQUENT = 5  # the first five expressions have enough photos to be judged by
 
@@ -40,9 +40,10 @@ class Setting:
     """What to evaluate with.
 
     Attributes:
-        data: the data set.
+        data: the data set, prepared or annotated, see :func:`sargan_training.data.load_faces`.
         run: folder for what is made once: aligned crops and judges.
         photos: how many to edit towards each expression.
+        pictures: folder of paintings, drawings or other photos without labels, to edit as well.
         half: ``"choose"`` to pick a checkpoint by, ``"report"`` for figures to be told.
         judge_minutes: training time of each judge that ``run`` does not hold yet.
         realism_minutes: training time of the network that tells edits from photos; 0 for none.
@@ -54,6 +55,7 @@ class Setting:
     data: Path
     run: Path
     photos: int = 200
+    pictures: Path | None = None
     half: str = "report"
     judge_minutes: float = 15
     realism_minutes: float = 3
@@ -70,6 +72,7 @@ class Figures:
     ecs: dict[str, list[Estimate]] = field(default_factory=dict)
     confusion: dict[str, list[list[float]]] = field(default_factory=dict)
     kid: list[float] = field(default_factory=list)
+    kid_photos: list[int] = field(default_factory=list)
     colour: list[float] = field(default_factory=list)
     sharpness: list[float] = field(default_factory=list)
     clipped: list[float] = field(default_factory=list)
@@ -80,22 +83,42 @@ class Figures:
 
     def mean_ecs(self, way: str) -> float:
         """Mean over the five frequent expressions."""
-        return float(np.mean([each.mean for each in self.ecs[way][:FREQUENT]]))
+        return mean_of_frequent([each.mean for each in self.ecs[way]])
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
+def mean_of_frequent(values: Sequence[float]) -> float:
+    """Mean over the five frequent expressions, of a value for each expression."""
+    return float(np.mean(values[:FREQUENT]))
+
+
 class Evaluation:
     """Judges and subjects, made once, and then any number of models.
 
+    Args:
+        setting: what to evaluate with.
+        say: takes a line about what is being done.
+        warn: takes a line about a picture that is left out.
+
     Raises:
-        SarganError: when dlib is wanted and missing.
+        SarganError: when dlib is wanted and missing, or there is nobody to measure on.
     """
 
-    def __init__(self, setting: Setting, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        say: Callable[[str], None] = print,
+        warn: Callable[[str], None] = print,
+    ) -> None:
         self.setting, self.say = setting, say
         self.subjects = held_out_subjects(setting.data, setting.half, setting.photos)
+        self.elsewhere = {"grey photos": self.subjects.grey()}
+        if setting.pictures is not None:
+            self.elsewhere["other pictures"] = pictures_in(
+                setting.pictures, FaceDetector(), setting.photos, warn
+            )
         faces = load_faces(
             setting.data, setting.run / "crops_128.npy", second_opinion=setting.second_opinion
         )
@@ -127,34 +150,33 @@ class Evaluation:
         """
         editor = ExpressionEditor(model=create_generator(model))
         figures = Figures(model)
-        edits = []
-        by_tone: dict[str, list[np.ndarray]] = {tone: [] for tone in appearance.SKIN_TONES}
+        edits, hits, same = [], [], []
         for target, expression in enumerate(EXPRESSIONS):
             self.say(f"{model}: {expression}")
             edited = edit_subjects(editor, self.subjects, target)
             edits.append(edited.crops)
             figures.clipped.append(float(edited.clipped.mean()))
-            read = self._judge(figures, edited.crops, target)
+            figures.sharpness.append(float(np.median(edited.sharpness)))
+            hits.append(self._judge(figures, edited.crops, target))
             self._look(figures, edited.crops, target)
-            if target < FREQUENT:
-                for tone in by_tone:
-                    by_tone[tone].append(read[np.array(self.tones) == tone])
-        figures.skin_tones = {
-            tone: {"photos": self.tones.count(tone), "ecs": float(np.concatenate(hits).mean())}
-            for tone, hits in by_tone.items()
-            if tone in self.tones
-        }
-        self._judge_grey(figures, editor)
+            if self.descriptors is not None:
+                same.append(self._recognise(figures, edited.crops))
+        self._tell_tones_apart(figures, hits, same)
+        self._judge_elsewhere(figures, editor)
         if self.setting.realism_minutes:
             self.say(f"{model}: telling edits from photos")
             figures.two_sample_auc = self._two_sample(edits)
         return figures, edits
 
     def _judge(self, figures: Figures, crops: torch.Tensor, target: int) -> np.ndarray:
-        """Expression scores as they are, after JPEG and at half size; the mean hit a photo."""
+        """Expression scores as they are, after JPEG and at half size.
+
+        Returns:
+            The share of judges that each photo's edit convinced; NaN where it showed that before.
+        """
         asked = (self.subjects.labels != target).numpy()
         people = np.array(self.subjects.people)[asked]
-        ways = {"": crops, " JPEG 75": compressed(crops), " half size": halved(crops)}
+        ways = {"": crops, ", JPEG 75": compressed(crops), ", half size": halved(crops)}
         hits = []
         for name, judge in self.judges.items():
             for way, shown in ways.items():
@@ -166,31 +188,49 @@ class Evaluation:
                     hits.append(read == target)
                     share = np.bincount(read[asked], minlength=len(EXPRESSIONS)) / asked.sum()
                     figures.confusion.setdefault(name, []).append(share.tolist())
-        return np.mean(hits, axis=0)
+        return np.where(asked, np.mean(hits, axis=0), np.nan)
 
     def _look(self, figures: Figures, crops: torch.Tensor, target: int) -> None:
-        before, people = self.subjects.crops, self.subjects.people
-        figures.colour.append(appearance.colour_difference(before, crops).mean().item())
-        figures.sharpness.append(appearance.mouth_sharpness(before, crops).median().item())
+        difference = appearance.colour_difference(self.subjects.crops, crops)
+        figures.colour.append(difference.mean().item())
         shown = self.real_features[self.real.labels == target]
+        figures.kid_photos.append(len(shown))
         figures.kid.append(
             kernel_distance(self._features(crops), shown) if len(shown) > 1 else float("nan")
         )
-        if self.descriptors is not None:
-            similarity, same = identity.compare(self.descriptors, identity.descriptors(crops))
-            figures.similarity.append(estimate(similarity, people))
-            figures.verified.append(estimate(same, people))
 
-    def _judge_grey(self, figures: Figures, editor: ExpressionEditor) -> None:
-        """An expression score out of distribution: the same photos without colour."""
-        grey: Subjects = self.subjects.grey()
-        for target in range(FREQUENT):
-            crops = edit_subjects(editor, grey, target).crops
-            asked = (grey.labels != target).numpy()
-            people = np.array(grey.people)[asked]
-            for name, judge in self.judges.items():
-                hit = (readings(judge, crops).argmax(dim=1) == target).numpy()[asked]
-                figures.ecs.setdefault(f"{name} grey photos", []).append(estimate(hit, people))
+    def _recognise(self, figures: Figures, crops: torch.Tensor) -> np.ndarray:
+        """Similarity to the photos, and whether each is taken for the same person."""
+        similarity, same = identity.compare(self.descriptors, identity.descriptors(crops))
+        figures.similarity.append(estimate(similarity, self.subjects.people))
+        figures.verified.append(estimate(same, self.subjects.people))
+        return same
+
+    def _tell_tones_apart(
+        self, figures: Figures, hits: list[np.ndarray], same: list[np.ndarray]
+    ) -> None:
+        """Shares of edits read as the target and of people recognised, by the tone of the skin."""
+        for tone in appearance.SKIN_TONES:
+            chosen = np.array([each == tone for each in self.tones])
+            if chosen.any():
+                figures.skin_tones[tone] = {
+                    "photos": int(chosen.sum()),
+                    "ecs": float(np.nanmean(np.stack(hits[:FREQUENT])[:, chosen])),
+                    "fvs": float(np.stack(same)[:FREQUENT, chosen].mean()) if same else None,
+                }
+
+    def _judge_elsewhere(self, figures: Figures, editor: ExpressionEditor) -> None:
+        """Expression scores out of distribution: without colour, and of what else was given."""
+        for kind, subjects in self.elsewhere.items():
+            people, labels = np.array(subjects.people), subjects.labels
+            for target in range(FREQUENT):
+                crops = edit_subjects(editor, subjects, target).crops
+                asked = (labels != target).numpy()
+                for name, judge in self.judges.items():
+                    hit = (readings(judge, crops).argmax(dim=1) == target).numpy()
+                    figures.ecs.setdefault(f"{name}, {kind}", []).append(
+                        estimate(hit[asked], people[asked])
+                    )
 
     def _two_sample(self, edits: list[torch.Tensor]) -> float:
         """Each photo is edited towards one of the frequent expressions it does not show."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from skimage.data import astronaut
 
 from sargan_cli.app import main
-from sargan_training.data import load_faces
+from sargan_plugin.align import template
+from sargan_plugin.expressions import EXPRESSIONS
+from sargan_training.data import is_held_out, load_faces, read_rows
 from sargan_training.evaluation import appearance, identity
 from sargan_training.evaluation.intervals import estimate
 from sargan_training.evaluation.judges import compressed, halved
@@ -74,6 +79,16 @@ def test_sharpness_is_one_for_the_same_and_less_for_a_blurred_mouth():
     assert (appearance.mouth_sharpness(crops, blurred) < 0.1).all()
 
 
+@given(st.floats(0.7, 6), st.floats(-3, 3))
+def test_sharpness_is_measured_in_the_photos_own_pixels(scale, turn):
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    landmarks = (template(128).numpy() @ rotation * scale + 300).astype(np.float32)
+    size, margin = appearance.natural_size(landmarks)
+    assert size == pytest.approx(128 * scale, abs=0.6)
+    mouth = appearance.region(torch.empty(1, 3, *2 * [size + 2 * margin]), appearance.MOUTH)
+    assert mouth.shape[-1] == pytest.approx(35 * scale, abs=1.1)
+
+
 def test_skin_colour_and_tone():
     pale = torch.tensor([230, 195, 170]).view(1, 3, 1, 1).expand(1, 3, 160, 160).byte()
     deep = torch.tensor([70, 45, 35]).view(1, 3, 1, 1).expand(1, 3, 160, 160).byte()
@@ -115,7 +130,7 @@ def test_evaluate_for_a_moment(data, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     (model,) = told["models"]
     assert len(model["ecs"]["resnet10t"]) == 7
-    assert {"resnet10t JPEG 75", "resnet10t half size", "resnet10t grey photos"} <= set(
+    assert {"resnet10t, JPEG 75", "resnet10t, half size", "resnet10t, grey photos"} <= set(
         model["ecs"]
     )
     assert len(model["kid"]) == len(model["colour"]) == len(model["clipped"]) == 7
@@ -125,6 +140,38 @@ def test_evaluate_for_a_moment(data, tmp_path, capsys):
     assert len(load_faces(data, tmp_path / "crops_128.npy").labels) == 40
 
 
+def test_evaluate_on_prepared_photos_and_other_pictures(shared, tmp_path, capsys):
+    rows = [row for row in read_rows(shared / "data") if row.path.startswith("lfw")]
+    held_out = {row.person: row for row in rows if is_held_out(row.person)}
+    trained = {row.person: row for row in rows[:40] if not is_held_out(row.person)}
+    for row in [*list(held_out.values())[:8], *list(trained.values())[:8]]:
+        folder = tmp_path / "photos" / EXPRESSIONS[row.label] / row.person
+        folder.mkdir(parents=True)
+        shutil.copy(shared / "data" / row.path, folder)
+    prepared, others = tmp_path / "prepared", tmp_path / "others"
+    assert main(["train", "prepare", str(tmp_path / "photos"), str(prepared)]) == 0
+    others.mkdir()
+    Image.fromarray(astronaut()).save(others / "astronaut.png")
+    Image.new("RGB", (64, 64)).save(others / "black.png")
+    (others / "broken.png").write_bytes(b"no picture")
+    arguments = ["evaluate", "sargan_flow_128.lfw", "--data", prepared, "--pictures", others]
+    arguments += ["--run", tmp_path / "run", "--photos", 8, "--judge-minutes", 0.001]
+    arguments += ["--realism-minutes", 0, "--json"]
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 0
+    told = capsys.readouterr()
+    (model,) = json.loads(told.out)["models"]
+    assert model["ecs"]["resnet10t, other pictures"][0]["photos"] == 1
+    assert "black.png: no face found" in told.err and "broken.png" in told.err
+    tones = model["skin_tones"].values()
+    assert sum(tone["photos"] for tone in tones) == json.loads(told.out)["photos"]
+    assert all(0 <= tone["fvs"] <= 1 for tone in tones)
+
+    shutil.rmtree(tmp_path / "photos")
+    assert main([str(argument) for argument in arguments]) == 1
+    assert "photos" in capsys.readouterr().err
+
+
 def test_evaluate_says_what_is_missing(tmp_path, capsys):
     assert main(["evaluate", "sargan_flow_128.lfw", "--data", str(tmp_path)]) == 1
-    assert "holds no expressions.csv" in capsys.readouterr().err
+    assert "there is no expressions.csv" in capsys.readouterr().err

@@ -8,15 +8,15 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.images import printable_name
 from sargan_training.data.annotated import (
     LANDMARKS,
-    FaceRow,
     annotated_points,
     load_annotated,
-    read_photo,
     read_rows,
 )
 from sargan_training.data.crops import MARGIN, Crops, aligned_crop, central, margin_of, to_unit
 from sargan_training.data.faces import FaceSet, balanced_indices, balanced_weights, is_held_out
-from sargan_training.data.shards import is_prepared, load_shards
+from sargan_training.data.layouts import pictures_under
+from sargan_training.data.photos import FaceRow, read_photo
+from sargan_training.data.shards import is_prepared, load_shards, read_shard_rows
 
 
 def load_faces(
@@ -34,14 +34,7 @@ def load_faces(
     Raises:
         SarganError: when there is no such data, or the crops are of another size.
     """
-    prepared = is_prepared(data)
-    missing = [name for name in ("expressions.csv", "faces.csv") if not (data / name).is_file()]
-    if missing and not prepared:
-        raise SarganError(
-            f"{printable_name(data)}: holds neither prepared crops (see train prepare) nor "
-            f"annotated photos: there is no {missing[0]}."
-        )
-    faces = load_shards(data) if prepared else load_annotated(data, cache, size)
+    faces = load_shards(data) if _is_prepared(data) else load_annotated(data, cache, size)
     side = size + 2 * margin_of(size)
     if faces.crops.side != side:
         raise SarganError(
@@ -49,6 +42,35 @@ def load_faces(
             f"{side} are needed; prepare with --size {size}."
         )
     return faces if second_opinion is None else faces.softened_by(second_opinion)
+
+
+def load_photo_rows(data: Path) -> tuple[Path, list[FaceRow]]:
+    """The folder that a data set's photos lie in, and the labelled face of each.
+
+    Args:
+        data: as for :func:`load_faces`.
+
+    Raises:
+        SarganError: when there is no such data.
+    """
+    return read_shard_rows(data) if _is_prepared(data) else (data, read_rows(data))
+
+
+def _is_prepared(data: Path) -> bool:
+    """Whether these are prepared crops, and not annotated photos.
+
+    Raises:
+        SarganError: when they are neither.
+    """
+    if is_prepared(data):
+        return True
+    missing = [name for name in ("expressions.csv", "faces.csv") if not (data / name).is_file()]
+    if missing:
+        raise SarganError(
+            f"{printable_name(data)}: holds neither prepared crops (see train prepare) nor "
+            f"annotated photos: there is no {missing[0]}."
+        )
+    return False
 
 
 __all__ = [
@@ -65,8 +87,10 @@ __all__ = [
     "is_held_out",
     "load_annotated",
     "load_faces",
+    "load_photo_rows",
     "load_shards",
     "margin_of",
+    "pictures_under",
     "read_photo",
     "read_rows",
     "to_unit",

@@ -7,12 +7,10 @@ Reads the official layout of Labeled Faces in the Wild beside two files: ``expre
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from sargan_plugin.errors import SarganError
@@ -20,18 +18,9 @@ from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import replacing
 from sargan_training.data.crops import Crops, aligned_crop, margin_of
 from sargan_training.data.faces import FaceSet
+from sargan_training.data.photos import FaceRow, read_photo
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-
-
-@dataclass(frozen=True)
-class FaceRow:
-    """One labelled face: where it is, whose it is, what it shows."""
-
-    path: str
-    person: str
-    label: int
-    landmarks: np.ndarray
 
 
 def read_rows(root: Path, max_disagreement: float = 0.22) -> list[FaceRow]:
@@ -61,12 +50,6 @@ def annotated_points(face: dict[str, str], who: str) -> np.ndarray:
     """The five landmarks that one annotator gave, ``(5, 2)`` float32."""
     points = [[face[f"{name}_{axis}_{who}"] for axis in "xy"] for name in LANDMARKS]
     return np.array(points, dtype=np.float32)
-
-
-def read_photo(path: Path) -> np.ndarray:
-    """A photograph as uint8 RGB ``(H, W, 3)``."""
-    with Image.open(path) as picture:
-        return np.array(picture.convert("RGB"))
 
 
 class _Photos(Dataset):

@@ -14,10 +14,10 @@ import numpy as np
 from sargan_plugin.editor import STRONG_PROFILE, Detector
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
-from sargan_plugin.images import load_picture, printable_name, replacing
-from sargan_plugin.strips import rounded_to_8_bits
+from sargan_plugin.images import printable_name, replacing
 from sargan_training.data.crops import aligned_crop, margin_of
 from sargan_training.data.layouts import LabelledPhoto
+from sargan_training.data.photos import read_photo
 from sargan_training.data.shards import SETTINGS, ShardName, read_facts, write_shard
 
 PHOTOS_PER_SHARD = 256
@@ -66,7 +66,7 @@ def prepare(
             be written to.
     """
     names = [photo_name(photo.path, source) for photo in photos]
-    _claim(destination, names, photos, size)
+    _claim(destination, source, names, photos, size)
     with ThreadPoolExecutor(workers, "prepare") as pool:
         for number, start in enumerate(range(0, len(photos), PHOTOS_PER_SHARD)):
             part = slice(start, start + PHOTOS_PER_SHARD)
@@ -83,20 +83,29 @@ def photo_name(path: Path, source: Path) -> str:
 
 
 def _claim(
-    destination: Path, names: Sequence[str], photos: Sequence[LabelledPhoto], size: int
+    destination: Path,
+    source: Path,
+    names: Sequence[str],
+    photos: Sequence[LabelledPhoto],
+    size: int,
 ) -> None:
-    """Mark a folder as belonging to these photos and this size, or find that it does."""
+    """Mark a folder as belonging to these photos and this size, or find that it does.
+
+    Where the photos lie may change; it is written down for those who want them at full size.
+    """
     lines = [f"{n}\t{photo.person}\t{photo.label}" for n, photo in zip(names, photos, strict=True)]
     listed = "\n".join(lines)
     digest = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
     settings = {"size": size, "photos": len(photos), "listing": digest}
+    here = settings | {"source": str(source.absolute())}
     file = destination / SETTINGS
     try:
         destination.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
+        found = json.loads(file.read_text()) if file.exists() else settings
+        if isinstance(found, dict) and settings.items() <= found.items() and found != here:
             with replacing(file) as temporary:
-                temporary.write_text(json.dumps(settings))
-        found = json.loads(file.read_text())
+                temporary.write_text(json.dumps(here))
+            found = here
     except OSError as error:
         reason = error.strerror or error
         raise SarganError(
@@ -104,7 +113,7 @@ def _claim(
         ) from error
     except ValueError:
         found = None
-    if found != settings:
+    if found != here:
         raise SarganError(
             f"{printable_name(destination)}: holds crops of other photos or of another size; "
             "choose another folder or remove it."
@@ -118,12 +127,14 @@ def _make_shard(shard, names, photos, detector, size, pool) -> dict[str, list]:
         if isinstance(result, str):
             skipped.append({"path": name, "reason": result})
             continue
-        crops.append(result)
+        crop, landmarks = result
+        crops.append(crop)
         faces.append(
             {
                 "path": name,
                 "person": photo.person,
                 "expression": EXPRESSIONS[photo.label],
+                "landmarks": landmarks.tolist(),
             }
         )
     outer = size + 2 * margin_of(size)
@@ -131,14 +142,14 @@ def _make_shard(shard, names, photos, detector, size, pool) -> dict[str, list]:
     return {"faces": faces, "skipped": skipped}
 
 
-def _crop(photo: LabelledPhoto, detector: Detector, size: int) -> np.ndarray | str:
-    """The aligned crop of the largest face, or why there is none."""
+def _crop(
+    photo: LabelledPhoto, detector: Detector, size: int
+) -> tuple[np.ndarray, np.ndarray] | str:
+    """The aligned crop of the largest face and its landmarks, or why there is none."""
     try:
-        pixels = rounded_to_8_bits(load_picture(photo.path).pixels)
+        pixels = read_photo(photo.path)
     except SarganError as error:
         return str(error).removeprefix(f"{printable_name(photo.path)}: ").rstrip(".")
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
     faces = detector.detect(pixels)
     if not faces:
         return "no face found"
@@ -148,4 +159,4 @@ def _crop(photo: LabelledPhoto, detector: Detector, size: int) -> np.ndarray | s
     if face.profile_strength > STRONG_PROFILE:
         return "the face is turned strongly to the side"
     landmarks = face.landmarks5.astype(np.float32)
-    return aligned_crop(np.array(pixels), landmarks, size, margin_of(size))
+    return aligned_crop(pixels, landmarks, size, margin_of(size)), landmarks

@@ -20,8 +20,9 @@ from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import printable_name, replacing
 from sargan_training.data.crops import Crops
 from sargan_training.data.faces import FaceSet
+from sargan_training.data.photos import FaceRow
 
-# Says what the shards of a folder were made of.
+# Says what the shards of a folder were made of, and where that lay.
 SETTINGS = "prepared.json"
 
 
@@ -70,20 +71,49 @@ def load_shards(folder: Path) -> FaceSet:
     Raises:
         SarganError: when the folder holds no finished shards.
     """
-    mapped, faces = [], []
-    for path in sorted(folder.glob("shard_*.json")):
-        name = ShardName(folder, int(path.stem.removeprefix("shard_")))
-        facts = read_facts(name)
-        if facts is None or not facts["faces"]:
-            continue
-        mapped.append(np.load(name.crops, mmap_mode="r"))
-        faces += facts["faces"]
-    if not faces:
-        raise SarganError(f"{printable_name(folder)}: holds no prepared faces; see train prepare.")
+    shards = _finished(folder)
+    faces = [face for _, of_shard in shards for face in of_shard]
     labels = [EXPRESSIONS.index(face["expression"]) for face in faces]
     return FaceSet(
-        Crops(mapped),
+        Crops([np.load(name.crops, mmap_mode="r") for name, _ in shards]),
         torch.eye(len(EXPRESSIONS))[labels],
         [face["person"] for face in faces],
         [face["path"] for face in faces],
     )
+
+
+def read_shard_rows(folder: Path) -> tuple[Path, list[FaceRow]]:
+    """The folder that a prepared folder's photos lay in, and the face that was found in each.
+
+    Raises:
+        SarganError: when the folder holds no finished shards, or ones of an earlier version.
+    """
+    faces = [face for _, of_shard in _finished(folder) for face in of_shard]
+    source = json.loads((folder / SETTINGS).read_text()).get("source")
+    if source is None or "landmarks" not in faces[0]:
+        raise SarganError(
+            f"{printable_name(folder)}: does not say where its photos lie; prepare it once more "
+            "into another folder."
+        )
+    return Path(source), [
+        FaceRow(
+            face["path"],
+            face["person"],
+            EXPRESSIONS.index(face["expression"]),
+            np.array(face["landmarks"], np.float32),
+        )
+        for face in faces
+    ]
+
+
+def _finished(folder: Path) -> list[tuple[ShardName, list[dict[str, Any]]]]:
+    """The complete shards that hold faces, and what they say of each."""
+    shards = []
+    for path in sorted(folder.glob("shard_*.json")):
+        name = ShardName(folder, int(path.stem.removeprefix("shard_")))
+        facts = read_facts(name)
+        if facts is not None and facts["faces"]:
+            shards.append((name, facts["faces"]))
+    if not shards:
+        raise SarganError(f"{printable_name(folder)}: holds no prepared faces; see train prepare.")
+    return shards

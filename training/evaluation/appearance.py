@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from kornia.color import rgb_to_lab
 
-from sargan_training.data import MARGIN
+from sargan_plugin.align import face_matrices, scale_of
+from sargan_training.data import MARGIN, margin_of
 
 # Rectangles (left, top, right, bottom) in a 128-px canonical crop: skin that no expression moves
 # much, and the mouth.
@@ -18,8 +20,10 @@ SKIN_TONES = {"dark": -30.0, "brown": 10.0, "tan": 28.0, "light": 90.0}
 
 
 def region(crops: torch.Tensor, box: tuple[int, int, int, int]) -> torch.Tensor:
-    """A rectangle of ``(N, C, 160, 160)`` crops, given in coordinates of the canonical crop."""
-    left, top, right, bottom = (side + MARGIN for side in box)
+    """A rectangle of crops with their surroundings ``(N, C, S, S)``, given in coordinates of the
+    canonical crop of 128 px."""
+    scale = crops.shape[-1] / (128 + 2 * MARGIN)
+    left, top, right, bottom = (round((side + MARGIN) * scale) for side in box)
     return crops[..., top:bottom, left:right]
 
 
@@ -44,6 +48,16 @@ def skin_tones(crops: torch.Tensor) -> list[str]:
     return [next(name for name, top in SKIN_TONES.items() if a <= top) for a in angle.tolist()]
 
 
+def natural_size(landmarks: np.ndarray) -> tuple[int, int]:
+    """Size and margin of a canonical crop that has as many pixels as the photo has there.
+
+    Not under 64 px, where the regions would have no pixels left.
+    """
+    scale = scale_of(face_matrices(torch.from_numpy(landmarks)[None], 128)).item()
+    size = max(64, round(128 / scale))
+    return size, margin_of(size)
+
+
 def laplacian_energy(images: torch.Tensor) -> torch.Tensor:
     """Mean squared Laplacian of the luminance of ``(N, 3, H, W)`` uint8 images, ``(N,)``."""
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
@@ -56,6 +70,10 @@ def mouth_sharpness(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     """How sharp the mouth is for its face, after over before, ``(N,)``; 1 is as sharp.
 
     The Laplacian energy in the mouth over that of the cheeks, as a ratio of the edit to the photo.
+
+    Args:
+        before: crops with their surroundings ``(N, 3, S, S)``, of any size.
+        after: the same ones, edited.
     """
 
     def relative(crops):

@@ -7,7 +7,6 @@ given.
 
 from __future__ import annotations
 
-import contextlib
 import io
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
 from sargan_training.pretrain import train_classifier
 from sargan_training.recipe import Jitter, Pretraining
 
-BACKBONES = ("resnet10t", "mobilenetv3_small_100")
+BACKBONES = ("resnet10t", "cs3darknet_focus_s")
 
 
 class Backbone(nn.Module):
@@ -72,11 +71,9 @@ def trained_judge(name: str, train: FaceSet, folder: Path, minutes: float) -> Ba
             smoothing=0.1,
             jitter=Jitter(scale=0.08, rotation=0.08, shift=4),
         )
-        # Depthwise convolutions are twice as slow in bfloat16 on a CPU.
-        autocast = contextlib.nullcontext if name.startswith("mobilenet") else None
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = saved.with_suffix(".unfinished")
-        train_classifier(judge.network, train, lessons, autocast=autocast, unfinished=unfinished)
+        train_classifier(judge.network, train, lessons, unfinished=unfinished)
         replace_with(saved, lambda partial: torch.save(judge.state_dict(), partial))
     return judge.eval().requires_grad_(False)
 

@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from sargan_plugin import ExpressionEditor
+from sargan_plugin.editor import Detector
+from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.faces import Face
-from sargan_training.data import FaceRow, aligned_crop, is_held_out, read_photo, read_rows
+from sargan_plugin.images import printable_name
+from sargan_training.data import (
+    FaceRow,
+    aligned_crop,
+    is_held_out,
+    load_photo_rows,
+    pictures_under,
+    read_photo,
+)
+from sargan_training.evaluation.appearance import mouth_sharpness, natural_size
+
+# Photos edited at a time: more of twelve megapixels each would fill the memory.
+TOGETHER = 16
+# The label of a face of which nobody said what it shows.
+UNKNOWN = -1
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """Photos of people that nothing was trained on, with a canonical crop of each.
+    """Photos that nothing was trained on, with a canonical crop of the face in each.
 
     Attributes:
-        rows: where the face is, whose it is, what it shows.
-        photos: uint8 RGB ``(H, W, 3)``.
+        root: folder of the photos.
+        rows: where the face is, whose it is, what it shows (``UNKNOWN`` where nobody said).
         crops: uint8 ``(N, 3, 160, 160)``.
+        colour: whether the photos are taken as they are or as grey ones.
     """
 
+    root: Path
     rows: list[FaceRow]
-    photos: list[np.ndarray]
     crops: torch.Tensor
+    colour: bool = True
 
     @property
     def people(self) -> list[str]:
@@ -38,38 +56,65 @@ class Subjects:
     def labels(self) -> torch.Tensor:
         return torch.tensor([row.label for row in self.rows])
 
+    def photo(self, row: FaceRow) -> np.ndarray:
+        """The photo with this face, uint8 RGB ``(H, W, 3)``."""
+        photo = read_photo(self.root / row.path)
+        if self.colour:
+            return photo
+        grey = (photo @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+
     def grey(self) -> Subjects:
         """The same photos without colour."""
-        weights = np.array([0.299, 0.587, 0.114])
-        photos = [
-            np.repeat((photo @ weights).round().astype(np.uint8)[..., None], 3, axis=2)
-            for photo in self.photos
-        ]
-        return Subjects(self.rows, photos, crops_of(photos, self.rows))
+        return _with_crops(replace(self, colour=False))
+
+
+def _with_crops(subjects: Subjects) -> Subjects:
+    crops = [aligned_crop(subjects.photo(row), row.landmarks) for row in subjects.rows]
+    return replace(subjects, crops=_stacked(crops))
+
+
+def _stacked(crops: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
 
 
 @dataclass(frozen=True)
 class Edits:
-    """Photos edited towards one expression: crops ``(N, 3, 160, 160)`` and shares of clipped pixels
-    among the changed ones ``(N,)``."""
+    """Photos edited towards one expression.
+
+    Attributes:
+        crops: ``(N, 3, 160, 160)``, uint8.
+        clipped: share of clipped pixels among the changed ones ``(N,)``.
+        sharpness: of the mouth at the photo's resolution, see :func:`mouth_sharpness`, ``(N,)``.
+    """
 
     crops: torch.Tensor
     clipped: np.ndarray
+    sharpness: np.ndarray
 
 
-def held_out_subjects(root: Path, half: str, photos: int, most: int = 3) -> Subjects:
+def held_out_subjects(data: Path, half: str, photos: int, most: int = 3) -> Subjects:
     """Random photos of held-out people, at most ``most`` of one person: some are in hundreds.
 
     Args:
-        root: the data set.
+        data: the data set, as for :func:`sargan_training.data.load_photo_rows`.
         half: ``"choose"`` or ``"report"``: the half of the people that checkpoints are chosen by,
             or the other.
         photos: how many.
         most: of one person.
+
+    Raises:
+        SarganError: when there are no two such people, or a photo cannot be read.
     """
-    rows = [row for row in read_rows(root) if is_held_out(row.person)]
+    root, rows = load_photo_rows(data)
+    rows = [row for row in rows if is_held_out(row.person)]
     names = sorted({row.person for row in rows})
     wanted = set(names[half == "report" :: 2])
+    if len(wanted) < 2:
+        raise SarganError(
+            f"{printable_name(data)}: {len(names)} of its people are held out of training (about "
+            "an eighth, by name), which is too few to measure anything on."
+        )
     rows = [row for row in rows if row.person in wanted]
     order = np.random.default_rng(0).permutation(len(rows))
     count: Counter[str] = Counter()
@@ -78,26 +123,59 @@ def held_out_subjects(root: Path, half: str, photos: int, most: int = 3) -> Subj
         if count[row.person] < most and len(chosen) < photos:
             chosen.append(row)
             count[row.person] += 1
-    pictures = [read_photo(root / row.path) for row in chosen]
-    return Subjects(chosen, pictures, crops_of(pictures, chosen))
+    return _with_crops(Subjects(root, chosen, torch.empty(0)))
 
 
-def crops_of(photos: Sequence[np.ndarray], rows: Sequence[FaceRow]) -> torch.Tensor:
-    """The canonical crops of photos with their surroundings, uint8 ``(N, 3, 160, 160)``."""
-    crops = [aligned_crop(p, row.landmarks) for p, row in zip(photos, rows, strict=True)]
-    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
+def pictures_in(
+    folder: Path, detector: Detector, photos: int, warn: Callable[[str], None]
+) -> Subjects:
+    """The largest face of each picture under a folder; nobody said what it shows.
+
+    Args:
+        folder: of paintings, drawings, other photos.
+        detector: finds the faces.
+        photos: how many, in the order of their names.
+        warn: takes a line for every picture left out.
+
+    Raises:
+        SarganError: when there is no face in any.
+    """
+    rows: list[FaceRow] = []
+    for path in pictures_under(folder):
+        if len(rows) == photos:
+            break
+        try:
+            faces = detector.detect(read_photo(path))
+        except SarganError as error:
+            warn(str(error))
+            continue
+        if not faces:
+            warn(f"{printable_name(path)}: no face found")
+            continue
+        face = max(faces, key=lambda each: each.size)
+        name = str(path.relative_to(folder))
+        rows.append(FaceRow(name, name, UNKNOWN, face.landmarks5.astype(np.float32)))
+    if not rows:
+        raise SarganError(f"{printable_name(folder)}: holds no picture with a face.")
+    return _with_crops(Subjects(folder, rows, torch.empty(0)))
 
 
 def edit_subjects(editor: ExpressionEditor, subjects: Subjects, target: int) -> Edits:
     """Every photo edited towards one expression, at its own resolution."""
-    requests = [
-        editor.request(EXPRESSIONS[target], faces=[Face.from_landmarks(row.landmarks)])
-        for row in subjects.rows
-    ]
-    images, clipped = [], []
-    for start in range(0, len(requests), 32):
-        part = slice(start, start + 32)
-        for result in editor.edit(subjects.photos[part], requests[part]):
-            images.append(result.image)
+    crops, clipped, sharpness = [], [], []
+    for start in range(0, len(subjects.rows), TOGETHER):
+        rows = subjects.rows[start : start + TOGETHER]
+        photos = [subjects.photo(row) for row in rows]
+        requests = [
+            editor.request(EXPRESSIONS[target], faces=[Face.from_landmarks(row.landmarks)])
+            for row in rows
+        ]
+        for row, photo, result in zip(rows, photos, editor.edit(photos, requests), strict=True):
+            crops.append(aligned_crop(result.image, row.landmarks))
             clipped.append(sum(f.clipped for f in result.faces) / max(1, result.faces[0].changed))
-    return Edits(crops_of(images, subjects.rows), np.array(clipped))
+            natural = [
+                _stacked([aligned_crop(pixels, row.landmarks, *natural_size(row.landmarks))])
+                for pixels in (photo, result.image)
+            ]
+            sharpness.append(mouth_sharpness(*natural).item())
+    return Edits(_stacked(crops), np.array(clipped), np.array(sharpness))
