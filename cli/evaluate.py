@@ -69,6 +69,14 @@ def evaluate(
     identity: Annotated[
         bool, typer.Option(help="Whether to compare face descriptors (extra 'eval'; slow).")
     ] = True,
+    recognition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|PACK",
+            help="InsightFace recognition network to compare with instead of dlib's; packs such as "
+            "buffalo_l are for non-commercial research only.",
+        ),
+    ] = None,
     face_api: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="npm package of face-api, for a third judge."),
@@ -100,6 +108,7 @@ def evaluate(
             judge_minutes=judge_minutes,
             realism_minutes=realism_minutes,
             identity=identity,
+            recognition=recognition,
             face_api=face_api,
             second_opinion=second_opinion,
         ),
@@ -150,7 +159,11 @@ def _share_table(title: str, rows: dict[str, list[Any]]) -> Table:
 
 
 def _tables(figures: Figures) -> list[Table]:
-    """One table of shares with their intervals, one of the other figures."""
+    """One table of shares with their intervals, one of confusions, one of the other figures."""
+    import numpy as np
+
+    from sargan_plugin.expressions import EXPRESSIONS
+
     ecs = {f"{way} (mean of 5: {figures.mean_ecs(way):.2f})": v for way, v in figures.ecs.items()}
     other: dict[str, list[Any]] = {}
     if figures.verified:
@@ -165,12 +178,17 @@ def _tables(figures: Figures) -> list[Table]:
         "mouth's sharpness, 1 as before": figures.sharpness,
         "share of clipped pixels": [f"{value:.4f}" for value in figures.clipped],
     }
+    confusion = np.mean(list(figures.confusion.values()), axis=0)
     tables = [
         _share_table(f"{figures.model}: read as the target (ECS), 95 % intervals", ecs),
+        _share_table(
+            f"{figures.model}: what edits towards the row are read as, mean of the judges",
+            dict(zip(EXPRESSIONS, confusion.tolist(), strict=True)),
+        ),
         _share_table(f"{figures.model}: everything else", other),
     ]
     if figures.two_sample_auc is not None:
-        tables[1].caption = f"told from photos: AUC {figures.two_sample_auc:.2f}"
+        tables[-1].caption = f"told from photos: AUC {figures.two_sample_auc:.2f}"
     tones = ", ".join(
         f"{tone} {values['ecs']:.2f}"
         + (f" and {values['fvs']:.2f}" if values["fvs"] is not None else "")

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import zipfile
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ def find_detector(model: str | os.PathLike[str] | None = None) -> Path:
     if not name or name in manifest.detectors:
         return manifest.path_of(manifest.detectors[name or manifest.default_detector])
     if name in PACKS:
-        return _pack_detector(name)
+        return file_of_pack(name, ("det_*.onnx", "scrfd_*.onnx"), "detector")
     source = "" if model else f" (from ${DETECTOR_VARIABLE})"
     raise SarganError(
         f"There is no face detector {name!r}{source}: it is neither an ONNX file, nor "
@@ -54,8 +55,17 @@ def find_detector(model: str | os.PathLike[str] | None = None) -> Path:
     )
 
 
-def _pack_detector(name: str) -> Path:
-    """The detector of an InsightFace pack, from InsightFace's own cache or through its download."""
+def file_of_pack(name: str, patterns: Sequence[str], what: str) -> Path:
+    """A network of an InsightFace pack, from InsightFace's own cache or through its download.
+
+    Args:
+        name: one of ``PACKS``.
+        patterns: how its file may be called.
+        what: it is, for the error.
+
+    Raises:
+        SarganError: when the pack cannot be downloaded or holds no such file.
+    """
     folder = Path(INSIGHTFACE_ROOT).expanduser() / "models" / name
     if not folder.is_dir():
         ensure_available = _import_insightface().utils.ensure_available
@@ -72,11 +82,11 @@ def _pack_detector(name: str) -> Path:
             raise SarganError(
                 f"InsightFace pack {name} could not be downloaded: {first_line(error)}"
             ) from error
-    for pattern in ("det_*.onnx", "scrfd_*.onnx"):
+    for pattern in patterns:
         for path in sorted(folder.rglob(pattern)):
             return path
     raise SarganError(
-        f"InsightFace pack {name} has no detector in {folder}: delete that folder to download anew."
+        f"InsightFace pack {name} has no {what} in {folder}: delete that folder to download anew."
     )
 
 

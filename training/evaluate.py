@@ -48,6 +48,7 @@ class Setting:
         judge_minutes: training time of each judge that ``run`` does not hold yet.
         realism_minutes: training time of the network that tells edits from photos; 0 for none.
         identity: whether to compare face descriptors (slow).
+        recognition: an ONNX file or a pack of InsightFace to describe faces with, instead of dlib.
         face_api: the npm package of face-api, for a third judge.
         second_opinion: labels' CSV written by ``relabel.py``, for training the judges.
     """
@@ -60,6 +61,7 @@ class Setting:
     judge_minutes: float = 15
     realism_minutes: float = 3
     identity: bool = True
+    recognition: str | None = None
     face_api: Path | None = None
     second_opinion: Path | None = None
 
@@ -131,8 +133,17 @@ class Evaluation:
             self.judges["face-api"] = FaceApiJudge(setting.face_api).eval()
         self.real = held_out
         self.real_features = self._features(held_out.crops)
-        self.descriptors = identity.descriptors(self.subjects.crops) if setting.identity else None
+        self.recogniser = self._recogniser() if setting.identity else None
+        if self.recogniser is not None:
+            self.descriptors = self.recogniser.describe(self.subjects.crops)
         self.tones = appearance.skin_tones(self.subjects.crops)
+
+    def _recogniser(self) -> identity.Recogniser:
+        if self.setting.recognition is None:
+            return identity.Dlib()
+        return identity.InsightFace(
+            self.setting.recognition, self.subjects.crops, self.subjects.people
+        )
 
     def ceiling(self) -> dict[str, list[float]]:
         """What each judge makes of real photos: the share read as labelled, per expression."""
@@ -159,7 +170,7 @@ class Evaluation:
             figures.sharpness.append(float(np.median(edited.sharpness)))
             hits.append(self._judge(figures, edited.crops, target))
             self._look(figures, edited.crops, target)
-            if self.descriptors is not None:
+            if self.recogniser is not None:
                 same.append(self._recognise(figures, edited.crops))
         self._tell_tones_apart(figures, hits, same)
         self._judge_elsewhere(figures, editor)
@@ -201,9 +212,12 @@ class Evaluation:
 
     def _recognise(self, figures: Figures, crops: torch.Tensor) -> np.ndarray:
         """Similarity to the photos, and whether each is taken for the same person."""
-        similarity, same = identity.compare(self.descriptors, identity.descriptors(crops))
-        figures.similarity.append(estimate(similarity, self.subjects.people))
-        figures.verified.append(estimate(same, self.subjects.people))
+        described, people = self.recogniser.describe(crops), self.subjects.people
+        same = self.recogniser.same_person(self.descriptors, described)
+        figures.similarity.append(
+            estimate(identity.similarity(self.descriptors, described), people)
+        )
+        figures.verified.append(estimate(same, people))
         return same
 
     def _tell_tones_apart(

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given
@@ -14,7 +15,9 @@ from PIL import Image
 from skimage.data import astronaut
 
 from sargan_cli.app import main
+from sargan_plugin import detector_files
 from sargan_plugin.align import template
+from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training.data import is_held_out, load_faces, read_rows
 from sargan_training.evaluation import appearance, identity
@@ -106,13 +109,61 @@ def test_jpeg_and_half_size_lose_what_is_fine_and_keep_what_is_not():
         assert (degraded(plain).float() - plain.float()).abs().max() <= 1
 
 
-def test_identity_of_real_people(shared, tmp_path):
+@pytest.fixture(scope="module")
+def recognition_path(tmp_path_factory):
+    """An ONNX file in the form of InsightFace's recognition networks: a projection of small
+    pictures."""
+    numbers = np.random.default_rng(0).normal(size=(3 * 16 * 16, 64)).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node(
+            "AveragePool", ["data"], ["small"], kernel_shape=[7, 7], strides=[7, 7]
+        ),
+        onnx.helper.make_node("Flatten", ["small"], ["flat"]),
+        onnx.helper.make_node("MatMul", ["flat", "numbers"], ["described"]),
+    ]
+    real = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes,
+        "recognition",
+        [onnx.helper.make_tensor_value_info("data", real, ["N", 3, 112, 112])],
+        [onnx.helper.make_tensor_value_info("described", real, ["N", 64])],
+        [onnx.numpy_helper.from_array(numbers, "numbers")],
+    )
+    path = tmp_path_factory.mktemp("recognition") / "projection.onnx"
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("library", ["dlib", "insightface"])
+def test_identity_of_real_people(shared, library, recognition_path):
     subjects = held_out_subjects(shared / "data", "report", 6, most=1)
-    described = identity.descriptors(subjects.crops)
-    similarity, same = identity.compare(described, described)
-    assert same.all() and np.allclose(similarity, 1)
-    _, same = identity.compare(described, np.roll(described, 1, axis=0))
-    assert not same.any()
+    if library == "dlib":
+        recogniser = identity.Dlib()
+    else:
+        recogniser = identity.InsightFace(str(recognition_path), subjects.crops, subjects.people)
+    described = recogniser.describe(subjects.crops)
+    assert np.allclose(identity.similarity(described, described), 1)
+    assert recogniser.same_person(described, described).all()
+    others = np.roll(described, 1, axis=0)
+    assert (identity.similarity(described, others) < 1).all()
+    assert not recogniser.same_person(described, others).any()
+
+
+def test_a_recognition_network_that_is_none_is_one_clear_line(
+    shared, tmp_path, scrfd_path, monkeypatch
+):
+    monkeypatch.setattr(detector_files, "INSIGHTFACE_ROOT", str(tmp_path))
+    (tmp_path / "models" / "buffalo_l").mkdir(parents=True)
+    (tmp_path / "broken.onnx").write_bytes(b"none")
+    for name, reason in (
+        ("nobody", "no recognition network 'nobody'"),
+        ("buffalo_l", "buffalo_l has no recognition network in"),
+        (tmp_path / "broken.onnx", "is no ONNX file that can be loaded"),
+        (scrfd_path, "is no recognition network of InsightFace"),
+    ):
+        with pytest.raises(SarganError, match=reason):
+            identity.InsightFace(str(name), torch.empty(0), [])
 
 
 def test_subjects_are_held_out_few_of_each_and_split_in_halves(shared):
