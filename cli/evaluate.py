@@ -42,7 +42,12 @@ def evaluate(
     ],
     run: Annotated[
         Path,
-        typer.Option(metavar="FOLDER", help="Where judges and crops are kept for the next time."),
+        typer.Option(
+            metavar="FOLDER",
+            readable=False,
+            help="Where judges are kept for the next time; the crops of annotated photos are kept "
+            "beside it.",
+        ),
     ] = Path("runs/evaluation"),
     photos: Annotated[
         int, typer.Option(min=8, help="To edit towards each of the seven expressions.")

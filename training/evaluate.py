@@ -41,7 +41,8 @@ class Setting:
 
     Attributes:
         data: the data set, prepared or annotated, see :func:`sargan_training.data.load_faces`.
-        run: folder for what is made once: aligned crops and judges.
+        run: folder for the judges, which are trained once; crops of annotated photos are kept
+            beside it, where training runs keep theirs.
         photos: how many to edit towards each expression.
         pictures: folder of paintings, drawings or other photos without labels, to edit as well.
         half: ``"choose"`` to pick a checkpoint by, ``"report"`` for figures to be told.
@@ -122,7 +123,9 @@ class Evaluation:
                 setting.pictures, FaceDetector(), setting.photos, warn
             )
         faces = load_faces(
-            setting.data, setting.run / "crops_128.npy", second_opinion=setting.second_opinion
+            setting.data,
+            setting.run.parent / "crops_128.npy",
+            second_opinion=setting.second_opinion,
         )
         train, held_out = faces.split()
         self.judges: dict[str, nn.Module] = {}

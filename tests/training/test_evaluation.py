@@ -174,7 +174,7 @@ def test_subjects_are_held_out_few_of_each_and_split_in_halves(shared):
 
 
 def test_evaluate_for_a_moment(data, tmp_path, capsys):
-    arguments = ["evaluate", "sargan_flow_128.lfw", "--data", data, "--run", tmp_path]
+    arguments = ["evaluate", "sargan_flow_128.lfw", "--data", data, "--run", tmp_path / "run"]
     arguments += ["--photos", 8, "--judge-minutes", 0.001, "--realism-minutes", 0.001]
     arguments += ["--no-identity", "--sheet", tmp_path / "sheet.png", "--json"]
     assert main([str(argument) for argument in arguments]) == 0
