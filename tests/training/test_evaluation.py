@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -22,7 +23,7 @@ from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training.data import is_held_out, load_faces, read_rows
 from sargan_training.evaluation import appearance, identity
 from sargan_training.evaluation.intervals import estimate
-from sargan_training.evaluation.judges import compressed, halved
+from sargan_training.evaluation.judges import compressed, halved, trained_judge
 from sargan_training.evaluation.realism import (
     area_under_curve,
     kernel_distance,
@@ -221,6 +222,15 @@ def test_evaluate_on_prepared_photos_and_other_pictures(shared, tmp_path, capsys
     shutil.rmtree(tmp_path / "photos")
     assert main([str(argument) for argument in arguments]) == 1
     assert "photos" in capsys.readouterr().err
+
+
+def test_a_judge_is_kept_for_the_photos_and_labels_it_learnt_from(data, tmp_path):
+    faces = load_faces(data, tmp_path / "crops_128.npy")
+    first = trained_judge("resnet10t", faces, tmp_path, 0.001)
+    again = trained_judge("resnet10t", faces, tmp_path, 5)
+    assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
+    trained_judge("resnet10t", replace(faces, shares=faces.shares.flip(0)), tmp_path, 0.001)
+    assert len(list(tmp_path.glob("judge_resnet10t_*.pt"))) == 2
 
 
 def test_evaluate_says_what_is_missing(tmp_path, capsys):

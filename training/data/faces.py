@@ -42,6 +42,12 @@ class FaceSet:
     def labels(self) -> torch.Tensor:
         return self.shares.argmax(dim=1)
 
+    @property
+    def digest(self) -> str:
+        """Of which photos these are and of what they are said to show."""
+        names = "\n".join(self.paths).encode("utf-8", "surrogateescape")
+        return hashlib.sha256(names + self.shares.numpy().tobytes()).hexdigest()
+
     def subset(self, keep: np.ndarray) -> FaceSet:
         """Some of the faces; nothing is read."""
         index = np.flatnonzero(keep)

@@ -56,10 +56,11 @@ class FaceApiJudge(nn.Module):
 
 
 def trained_judge(name: str, train: FaceSet, folder: Path, minutes: float) -> Backbone:
-    """A judge trained for so many minutes, or the one that ``folder`` keeps from last time."""
+    """A judge trained for so many minutes, or the one that ``folder`` keeps from last time, if
+    that was trained on the same photos and labels."""
     torch.manual_seed(BACKBONES.index(name) + 11)
     judge = Backbone(name).to(memory_format=torch.channels_last)
-    saved = folder / f"judge_{name}.pt"
+    saved = folder / f"judge_{name}_{train.digest[:12]}.pt"
     if saved.exists():
         judge.load_state_dict(torch.load(saved, weights_only=True))
     else:
