@@ -95,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str], debug: bool) -> Report:
+    if "" in arguments:  # as a path it would mean the working folder
+        return _failure("An argument is empty; is it a variable that is not set?", 2, debug)
     try:
         result = app(arguments, prog_name="sargan-cli", standalone_mode=False)
         if isinstance(result, Report):

@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 EDITING_MEMORY_MB = 1024
 
 
+def check_model(model: str) -> None:
+    """Find out that there are no weights of such a name before anything is loaded.
+
+    Raises:
+        UsageError: naming those that there are.
+    """
+    from sargan_plugin.manifest import Manifest
+
+    if not model.endswith(".safetensors"):
+        manifest = Manifest()
+        with usage():
+            manifest.find(model)
+
+
 @dataclass(frozen=True)
 class EditorOptions:
     """How to edit, as typed. See :class:`sargan_plugin.ExpressionEditor`."""
@@ -51,17 +65,14 @@ class EditorOptions:
         """
         from sargan_plugin.expressions import check_intensity, parse_expression
         from sargan_plugin.faces import parse_selection
-        from sargan_plugin.manifest import Manifest
 
         with usage():
             for expression in expressions:
                 parse_expression(expression)
             check_intensity(self.intensity)
             parse_selection(self.faces)
-        if self.model is not None and not self.model.endswith(".safetensors"):
-            manifest = Manifest()
-            with usage():
-                manifest.find(self.model)
+        if self.model is not None:
+            check_model(self.model)
 
     def open_editor(self, workers: int = 1) -> ExpressionEditor:
         """Load the weights and make the editor, for as many threads as will use it.

@@ -10,6 +10,7 @@ import typer
 
 from sargan_cli import options
 from sargan_cli.console import Output, Report
+from sargan_cli.editing import check_model
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,9 +101,17 @@ def evaluate(
 ) -> Report:
     """Measure how good the edits of models are, all in one run."""
     output = Output(quiet)
+    from sargan_plugin.zoo import create_generator
+    from sargan_training.checkpoints import make_folder
     from sargan_training.evaluate import Evaluation, Setting
     from sargan_training.evaluation.sheet import write_extremes
 
+    # What cannot work is told before the judges are trained for half an hour.
+    for model in models:
+        check_model(model)
+        create_generator(model)
+    for folder in [run] if sheet is None else [run, sheet.parent]:
+        make_folder(folder)
     evaluation = Evaluation(
         Setting(
             data,

@@ -107,6 +107,17 @@ def test_folder_given_to_edit_and_file_to_edit_dir(edit, here):
     assert (done.code, done.err) == (2, "error: me.jpg: is a file; use edit.\n")
 
 
+@pytest.mark.parametrize("command", [["edit", "me.jpg", ""], ["edit-dir", "", "out"]])
+def test_an_empty_argument_is_not_the_working_folder(edit, here, command):
+    before = sorted(here.iterdir())
+    done = edit(*command, "--expr", "sad")
+    assert (done.code, done.err) == (
+        2,
+        "error: An argument is empty; is it a variable that is not set?\n",
+    )
+    assert sorted(here.iterdir()) == before
+
+
 def test_missing_and_empty_folder(edit, here):
     done = edit("edit-dir", "none", "out", "--expr", "sad")
     assert (done.code, done.err) == (

@@ -90,7 +90,8 @@ def test_sharpness_is_measured_in_the_photos_own_pixels(scale, turn):
     size, margin = appearance.natural_size(landmarks)
     assert size == pytest.approx(128 * scale, abs=0.6)
     mouth = appearance.region(torch.empty(1, 3, *2 * [size + 2 * margin]), appearance.MOUTH)
-    assert mouth.shape[-1] == pytest.approx(35 * scale, abs=1.1)
+    # Each edge is rounded, and so are the size and both margins that set the scale.
+    assert mouth.shape[-1] == pytest.approx(35 * scale, abs=1 + 1.5 * 35 / 160)
 
 
 def test_skin_colour_and_tone():
@@ -231,6 +232,25 @@ def test_a_judge_is_kept_for_the_photos_and_labels_it_learnt_from(data, tmp_path
     assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
     trained_judge("resnet10t", replace(faces, shares=faces.shares.flip(0)), tmp_path, 0.001)
     assert len(list(tmp_path.glob("judge_resnet10t_*.pt"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["nobody"], "nobody"),
+        (["sargan_flow_128.lfw", "--run", "{file}/run"], "cannot be a run's folder"),
+        (["sargan_flow_128.lfw", "--sheet", "{file}/sheet.png"], "cannot be a run's folder"),
+    ],
+)
+def test_evaluate_refuses_before_it_trains_judges(arguments, reason, data, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = [each.format(file=tmp_path / "file") for each in arguments]
+    if "--run" not in arguments:
+        arguments += ["--run", str(tmp_path / "run")]
+    code = main(["evaluate", *arguments, "--data", str(data)])
+    assert code == (2 if "nobody" in arguments else 1)
+    assert reason in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.npy")) and not list(tmp_path.rglob("*.pt"))
 
 
 def test_evaluate_says_what_is_missing(tmp_path, capsys):
