@@ -1,4 +1,4 @@
-"""The pre-training of a run's expression reader: done once, kept in the run's folder."""
+"""The pre-training of the network that reads expressions: done once, kept in the run's folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sargan_training.data import FaceSet
 from sargan_training.hardware import Fabric
 from sargan_training.interruption import Interruption
 from sargan_training.pretrain import train_classifier
-from sargan_training.recipe import HingeRecipe
+from sargan_training.recipe import Recipe
 
 GOING, FINISHED, INTERRUPTED = "going", "finished", "interrupted"
 
@@ -33,7 +33,7 @@ class Lessons:
     """
 
     run: Path
-    recipe: HingeRecipe
+    recipe: Recipe
     faces: FaceSet
     fabric: Fabric
     interruption: Interruption
@@ -61,7 +61,7 @@ class Lessons:
 
     def _train(self, network: nn.Module, path: Path) -> str:
         minutes = self.recipe.pretraining.minutes
-        self.say(f"teaching the expression reader for {minutes:g} minutes")
+        self.say(f"teaching a network to read expressions for {minutes:g} minutes")
         # Its gradients would vanish in float16, whose losses have to be scaled.
         half = self.fabric.strategy.precision.precision == "16-mixed"
         finished = train_classifier(

@@ -62,6 +62,27 @@ class FlowAdam(Adam):
 
 
 @dataclass(frozen=True)
+class Pretraining:
+    """How the network that reads expressions is taught before the game starts.
+
+    Attributes:
+        minutes: of training; 0 for none.
+        batch: photos a step.
+        rate: learning rate of AdamW, constant for three quarters of the time, then falling.
+        weight_decay: of AdamW.
+        smoothing: of the labels; the reader's in the hinge game too.
+        jitter: augmentation of the photos.
+    """
+
+    minutes: float = between(0, 100_000)
+    batch: int = between(1, 65_536)
+    rate: float = between(0, 1)
+    weight_decay: float = between(0, 1)
+    smoothing: float = between(0, 0.9)
+    jitter: Jitter
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What every recipe says.
 
@@ -78,6 +99,7 @@ class Recipe:
         save_every: steps between checkpoints.
         report_every: steps between figures for TensorBoard.
         jitter: augmentation of the photos besides the horizontal flip.
+        pretraining: of the network that reads expressions.
     """
 
     description: str
@@ -92,6 +114,7 @@ class Recipe:
     save_every: int = between(1, 100_000_000)
     report_every: int = between(1, 100_000_000)
     jitter: Jitter
+    pretraining: Pretraining
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values."""
@@ -214,27 +237,6 @@ class CriticAugmentation:
 
 
 @dataclass(frozen=True)
-class Pretraining:
-    """How the expression reader is taught before the game starts.
-
-    Attributes:
-        minutes: of training.
-        batch: photos a step.
-        rate: learning rate of AdamW, constant for three quarters of the time, then falling.
-        weight_decay: of AdamW.
-        smoothing: of the labels, in the game too.
-        jitter: augmentation of the photos.
-    """
-
-    minutes: float = between(0, 100_000)
-    batch: int = between(1, 65_536)
-    rate: float = between(0, 1)
-    weight_decay: float = between(0, 1)
-    smoothing: float = between(0, 0.9)
-    jitter: Jitter
-
-
-@dataclass(frozen=True)
 class HingeRecipe(Recipe):
     """A recipe of the game that the flow model is trained with."""
 
@@ -243,4 +245,3 @@ class HingeRecipe(Recipe):
     losses: HingeLosses
     targets: Targets
     augmentation: CriticAugmentation
-    pretraining: Pretraining

@@ -314,6 +314,15 @@ def test_balanced_photos_show_every_expression_equally_often(data, place):
         assert (drawn == 0).float().mean().item() == pytest.approx(expected, abs=0.04)
 
 
+def test_a_discriminator_that_was_taught_starts_a_run_as_it_was(data, place):
+    taught = ["pretraining.minutes=0.02", "pretraining.batch=4"]
+    rates = ["optimizer.discriminator=0", "steps=1"]
+    train(tiny("usgan_128", *taught, *rates), data, place(), CPU)
+    kept = torch.load(place() / "pretrained.pt", weights_only=True)
+    kept = {name.removeprefix("discriminator."): weight for name, weight in kept.items()}
+    assert same(state(place())["discriminator"], kept)
+
+
 def test_an_interrupted_pretraining_is_gone_on_with(data, place, capsys):
     taught = ["pretraining.minutes=0.05", "pretraining.batch=4", "steps=1"]
     recipe, folder = tiny("sargan_flow_128", *taught), place()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
@@ -33,6 +35,17 @@ class Edited:
     edited: torch.Tensor
 
 
+class ClassHead(nn.Module):
+    """What a discriminator reads: images to logits."""
+
+    def __init__(self, discriminator: PatchGAN) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.discriminator(images)[1]
+
+
 class WassersteinGame(Game[WassersteinRecipe]):
     """One discriminator with two heads; the generator is updated every few steps."""
 
@@ -49,6 +62,10 @@ class WassersteinGame(Game[WassersteinRecipe]):
             betas = recipe.optimizer.betas
             self.optimizers[name] = torch.optim.Adam(network.parameters(), rate, betas)
         self._last: tuple[tuple[int, Rows], Edited] | None = None
+
+    def begin(self, teach: Callable[[nn.Module], None]) -> None:
+        if self.recipe.pretraining.minutes:
+            teach(ClassHead(self.discriminator))
 
     def turns(self, step: int) -> list[Turn]:
         turns = [Turn("discriminator")]
