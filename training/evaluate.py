@@ -117,6 +117,9 @@ class Evaluation:
     ) -> None:
         self.setting, self.say = setting, say
         self.subjects = held_out_subjects(setting.data, setting.half, setting.photos)
+        self.recogniser = self._recogniser() if setting.identity else None
+        if self.recogniser is not None:
+            self.descriptors = self.recogniser.describe(self.subjects.crops)
         self.elsewhere = {"grey photos": self.subjects.grey()}
         if setting.pictures is not None:
             self.elsewhere["other pictures"] = pictures_in(
@@ -136,9 +139,6 @@ class Evaluation:
             self.judges["face-api"] = FaceApiJudge(setting.face_api).eval()
         self.real = held_out
         self.real_features = self._features(held_out.crops)
-        self.recogniser = self._recogniser() if setting.identity else None
-        if self.recogniser is not None:
-            self.descriptors = self.recogniser.describe(self.subjects.crops)
         self.tones = appearance.skin_tones(self.subjects.crops)
 
     def _recogniser(self) -> identity.Recogniser:

@@ -13,7 +13,13 @@ from skimage import data
 from sargan_cli.app import main
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
-from sargan_training.data import load_faces, load_shards
+from sargan_training.data import (
+    aligned_crop,
+    load_faces,
+    load_photo_rows,
+    load_shards,
+    read_photo,
+)
 from sargan_training.data import prepare as preparation
 from sargan_training.data.layouts import read_listing
 
@@ -85,6 +91,32 @@ def photos(tmp_path):
         Image.fromarray(np.ascontiguousarray(pixels)).save(source / path)
     (source / "sad" / "bob" / "4.png").write_bytes(b"\x89PNG")
     return source
+
+
+def test_prepared_photos_are_found_where_they_lie(photos, tmp_path, scrfd_path):
+    crops, moved = tmp_path / "crops", tmp_path / "moved"
+    command = ["train", "prepare", "--detector", str(scrfd_path), "--quiet"]
+    assert main([*command, str(photos), str(crops)]) == 0
+    root, rows = load_photo_rows(crops)
+    assert root == photos
+    assert [(row.path, row.person, EXPRESSIONS[row.label]) for row in rows] == [
+        ("happy/ann/1.png", "ann", "happy"),
+        ("sad/bob/2.png", "bob", "sad"),
+    ]
+    faces = load_shards(crops).crops
+    for row, crop in zip(rows, faces[:], strict=True):
+        again = aligned_crop(read_photo(root / row.path), row.landmarks)
+        assert (torch.from_numpy(again).permute(2, 0, 1) == crop).all()
+
+    photos.rename(moved)
+    assert main([*command, str(moved), str(crops)]) == 0
+    assert load_photo_rows(crops)[0] == moved
+
+    settings = json.loads((crops / "prepared.json").read_text())
+    del settings["source"]
+    (crops / "prepared.json").write_text(json.dumps(settings))
+    with pytest.raises(SarganError, match="does not say where its photos lie"):
+        load_photo_rows(crops)
 
 
 def test_prepare_then_load(photos, tmp_path, scrfd_path, capsys):

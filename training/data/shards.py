@@ -90,7 +90,7 @@ def read_shard_rows(folder: Path) -> tuple[Path, list[FaceRow]]:
     """
     faces = [face for _, of_shard in _finished(folder) for face in of_shard]
     source = json.loads((folder / SETTINGS).read_text()).get("source")
-    if source is None or "landmarks" not in faces[0]:
+    if source is None or not all("landmarks" in face for face in faces):
         raise SarganError(
             f"{printable_name(folder)}: does not say where its photos lie; prepare it once more "
             "into another folder."
