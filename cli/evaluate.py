@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -160,6 +161,11 @@ def _short_name(model: str) -> str:
     return f"{path.parent.name}_{path.stem}" if path.suffix == ".safetensors" else model
 
 
+def _number(value: float, digits: int = 2) -> str:
+    """A figure, or a dash where there were no photos to measure it on."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
 def _share_table(title: str, rows: dict[str, list[Any]]) -> Table:
     from rich.table import Table
 
@@ -167,7 +173,7 @@ def _share_table(title: str, rows: dict[str, list[Any]]) -> Table:
 
     table = Table("", *EXPRESSIONS, title=title, title_justify="left")
     for name, values in rows.items():
-        cells = [f"{v:.2f}" if isinstance(v, float) else str(v) for v in values]
+        cells = [_number(value) if isinstance(value, float) else str(value) for value in values]
         table.add_row(name, *cells, *[""] * (len(EXPRESSIONS) - len(cells)))
     return table
 
@@ -185,7 +191,7 @@ def _tables(figures: Figures) -> list[Table]:
         other["similarity (FSS)"] = figures.similarity
     other |= {
         "KID (real photos)": [
-            f"{value:.4f} ({photos})"
+            f"{_number(value, 4)} ({photos})"
             for value, photos in zip(figures.kid, figures.kid_photos, strict=True)
         ],
         "skin colour, CIEDE2000": figures.colour,
@@ -238,7 +244,7 @@ def _summary(measured: list[Figures]) -> Table:
             *(f"{figures.mean_ecs(judge):.2f}" for judge in judges),
             f"{mean_of_frequent(verified):.3f}" if verified else "",
             "" if auc is None else f"{auc:.2f}",
-            f"{mean_of_frequent(figures.kid):.4f}",
+            _number(mean_of_frequent(figures.kid), 4),
             f"{mean_of_frequent(figures.colour):.1f}",
         )
     return table
