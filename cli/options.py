@@ -83,9 +83,9 @@ Model = Annotated[
 Detector = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE|PACK",
+        metavar="FILE|NAME|PACK",
         rich_help_panel=_MEANS,
-        help="SCRFD ONNX file or InsightFace pack.",
+        help="SCRFD ONNX file, a detector of 'models list', or an InsightFace pack.",
         show_default="$SARGAN_DETECTOR, else the bundled one",
     ),
 ]
