@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,18 +35,16 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Subjects:
-    """Photos that nothing was trained on, with a canonical crop of the face in each.
+    """Photos that nothing was trained on, with one face in each.
 
     Attributes:
         root: folder of the photos.
         rows: where the face is, whose it is, what it shows (``UNKNOWN`` where nobody said).
-        crops: uint8 ``(N, 3, 160, 160)``.
         colour: whether the photos are taken as they are or as grey ones.
     """
 
     root: Path
     rows: list[FaceRow]
-    crops: torch.Tensor
     colour: bool = True
 
     @property
@@ -55,6 +54,11 @@ class Subjects:
     @property
     def labels(self) -> torch.Tensor:
         return torch.tensor([row.label for row in self.rows])
+
+    @cached_property
+    def crops(self) -> torch.Tensor:
+        """The canonical crops with their surroundings, uint8 ``(N, 3, 160, 160)``."""
+        return _stacked([aligned_crop(self.photo(row), row.landmarks) for row in self.rows])
 
     def photo(self, row: FaceRow) -> np.ndarray:
         """The photo with this face, uint8 RGB ``(H, W, 3)``."""
@@ -66,12 +70,7 @@ class Subjects:
 
     def grey(self) -> Subjects:
         """The same photos without colour."""
-        return _with_crops(replace(self, colour=False))
-
-
-def _with_crops(subjects: Subjects) -> Subjects:
-    crops = [aligned_crop(subjects.photo(row), row.landmarks) for row in subjects.rows]
-    return replace(subjects, crops=_stacked(crops))
+        return replace(self, colour=False)
 
 
 def _stacked(crops: list[np.ndarray]) -> torch.Tensor:
@@ -104,7 +103,7 @@ def held_out_subjects(data: Path, half: str, photos: int, most: int = 3) -> Subj
         most: of one person.
 
     Raises:
-        SarganError: when there are no two such people, or a photo cannot be read.
+        SarganError: when there are no two such people.
     """
     root, rows = load_photo_rows(data)
     rows = [row for row in rows if is_held_out(row.person)]
@@ -123,7 +122,7 @@ def held_out_subjects(data: Path, half: str, photos: int, most: int = 3) -> Subj
         if count[row.person] < most and len(chosen) < photos:
             chosen.append(row)
             count[row.person] += 1
-    return _with_crops(Subjects(root, chosen, torch.empty(0)))
+    return Subjects(root, chosen)
 
 
 def pictures_in(
@@ -157,7 +156,7 @@ def pictures_in(
         rows.append(FaceRow(name, name, UNKNOWN, face.landmarks5.astype(np.float32)))
     if not rows:
         raise SarganError(f"{printable_name(folder)}: holds no picture with a face.")
-    return _with_crops(Subjects(folder, rows, torch.empty(0)))
+    return Subjects(folder, rows)
 
 
 def edit_subjects(editor: ExpressionEditor, subjects: Subjects, target: int) -> Edits:
