@@ -27,13 +27,13 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> object: ...
 
 
-def make_folder(run: Path) -> None:
-    """Make the run's folder, or raise a SarganError that says why not."""
+def make_folder(folder: Path) -> None:
+    """Make a folder with those above it, or raise a SarganError that says why not."""
     try:
-        run.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or error
-        raise SarganError(f"{printable_name(run)}: cannot be a run's folder: {reason}") from error
+        raise SarganError(f"{printable_name(folder)}: cannot be made: {reason}") from error
 
 
 def replace_with(path: Path, write: Callable[[Path], object]) -> None:

@@ -14,7 +14,7 @@ from sargan_training.data import FaceSet
 from sargan_training.hardware import Fabric
 from sargan_training.interruption import Interruption
 from sargan_training.pretrain import train_classifier
-from sargan_training.recipe import Recipe
+from sargan_training.recipe import Pretraining
 
 GOING, FINISHED, INTERRUPTED = "going", "finished", "interrupted"
 
@@ -25,7 +25,7 @@ class Lessons:
 
     Attributes:
         run: folder that keeps ``pretrained.pt``, and ``pretraining.pt`` until it is finished.
-        recipe: says how long and how.
+        pretraining: how long and how.
         faces: to train on.
         fabric: what to compute on.
         interruption: ends the lessons early.
@@ -33,7 +33,7 @@ class Lessons:
     """
 
     run: Path
-    recipe: Recipe
+    pretraining: Pretraining
     faces: FaceSet
     fabric: Fabric
     interruption: Interruption
@@ -60,14 +60,14 @@ class Lessons:
         set_state(path, {"network": weights}, {"network": network})
 
     def _train(self, network: nn.Module, path: Path) -> str:
-        minutes = self.recipe.pretraining.minutes
+        minutes = self.pretraining.minutes
         self.say(f"teaching a network to read expressions for {minutes:g} minutes")
         # Its gradients would vanish in float16, whose losses have to be scaled.
         half = self.fabric.strategy.precision.precision == "16-mixed"
         finished = train_classifier(
             network,
             self.faces,
-            self.recipe.pretraining,
+            self.pretraining,
             autocast=None if half else self.fabric.autocast,
             unfinished=path.with_name("pretraining.pt"),
             stopped=lambda: self.interruption.wanted,

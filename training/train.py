@@ -133,7 +133,8 @@ def train(
                 step = saved["step"]
                 say("; ".join([f"resumed at step {step}", *changed]))
             else:
-                game.begin(Lessons(run, recipe, faces, fabric, interruption, say).teach)
+                lessons = Lessons(run, recipe.pretraining, faces, fabric, interruption, say)
+                game.begin(lessons.teach)
             logbook.open(step)
 
             while step < recipe.steps:

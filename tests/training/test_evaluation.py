@@ -238,8 +238,8 @@ def test_a_judge_is_kept_for_the_photos_and_labels_it_learnt_from(data, tmp_path
     ("arguments", "reason"),
     [
         (["nobody"], "nobody"),
-        (["sargan_flow_128.lfw", "--run", "{file}/run"], "cannot be a run's folder"),
-        (["sargan_flow_128.lfw", "--sheet", "{file}/sheet.png"], "cannot be a run's folder"),
+        (["sargan_flow_128.lfw", "--run", "{file}/run"], "run: cannot be made"),
+        (["sargan_flow_128.lfw", "--sheet", "{file}/sheet.png"], "file: cannot be made"),
     ],
 )
 def test_evaluate_refuses_before_it_trains_judges(arguments, reason, data, tmp_path, capsys):
