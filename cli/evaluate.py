@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from enum import Enum
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,8 @@ from sargan_cli.console import Output, Report
 from sargan_cli.editing import check_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.table import Table
 
     from sargan_training.evaluate import Figures
@@ -24,6 +28,12 @@ class Half(str, Enum):
 
     choose = "choose"
     report = "report"
+
+
+def _png(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{str(path)!r} does not end with .png.")
+    return path
 
 
 def evaluate(
@@ -67,9 +77,12 @@ def evaluate(
         Half,
         typer.Option(help="Held-out people to choose a checkpoint by, or to report figures of."),
     ] = Half.report,
-    judge_minutes: Annotated[
-        float, typer.Option(min=0.001, help="Training time of each judge, the first time.")
-    ] = 15,
+    judge_steps: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Of training of each judge, the first time; 3000 take a quarter of an hour."
+        ),
+    ] = 3000,
     realism_minutes: Annotated[
         float, typer.Option(min=0, help="To train a network that tells edits from photos; 0: none.")
     ] = 3,
@@ -94,14 +107,20 @@ def evaluate(
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(metavar="PNG", help="Write the best, median and worst edits of each model."),
+        typer.Option(
+            metavar="PNG",
+            callback=_png,
+            help="Write the best, median and worst edits of each model.",
+        ),
     ] = None,
+    device: options.Device = "auto",
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> Report:
     """Measure how good the edits of models are, all in one run."""
     output = Output(quiet)
+    from sargan_plugin.images import replacing
     from sargan_plugin.zoo import create_generator
     from sargan_training.checkpoints import make_folder
     from sargan_training.evaluate import Evaluation, Setting
@@ -120,22 +139,35 @@ def evaluate(
             photos=photos,
             pictures=pictures,
             half=half.value,
-            judge_minutes=judge_minutes,
+            judge_steps=judge_steps,
             realism_minutes=realism_minutes,
             identity=identity,
             recognition=recognition,
             face_api=face_api,
             second_opinion=second_opinion,
+            device=device,
         ),
         say=output.say,
         warn=output.warn,
     )
     ceiling = evaluation.ceiling()
     output.show(_share_table("real photos, read as labelled", ceiling))
+    told: dict[str, Any] = {
+        "people": len(set(evaluation.subjects.people)),
+        "photos": len(evaluation.subjects.rows),
+        "half": half.value,
+        "judge_steps": judge_steps,
+        "real": {name: [asdict(each) for each in row] for name, row in ceiling.items()},
+        "models": [],
+    }
     measured = []
     for model in models:
         figures, edits = evaluation.measure(model)
         measured.append(figures)
+        told["models"].append(figures.to_json())
+        # What is measured is not lost when another model fails.
+        with replacing(run / "figures.json") as temporary:
+            temporary.write_text(dumps(_without_nan(told), indent=1))
         for table in _tables(figures):
             output.show(table)
         if sheet is not None:
@@ -145,14 +177,16 @@ def evaluate(
             output.say(f"{path}: best, median and worst edits")
     if len(measured) > 1:
         output.show(_summary(measured))
-    data_out: dict[str, Any] = {
-        "people": len(set(evaluation.subjects.people)),
-        "photos": len(evaluation.subjects.rows),
-        "half": half.value,
-        "real": ceiling,
-        "models": [figures.to_json() for figures in measured],
-    }
-    return Report(data_out)
+    return Report(_without_nan(told))
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with None for what could not be measured: JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _short_name(model: str) -> str:
@@ -161,19 +195,14 @@ def _short_name(model: str) -> str:
     return f"{path.parent.name}_{path.stem}" if path.suffix == ".safetensors" else model
 
 
-def _number(value: float, digits: int = 2) -> str:
-    """A figure, or a dash where there were no photos to measure it on."""
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _share_table(title: str, rows: dict[str, list[Any]]) -> Table:
+def _share_table(title: str, rows: Mapping[str, Sequence[object]]) -> Table:
     from rich.table import Table
 
     from sargan_plugin.expressions import EXPRESSIONS
 
     table = Table("", *EXPRESSIONS, title=title, title_justify="left")
     for name, values in rows.items():
-        cells = [_number(value) if isinstance(value, float) else str(value) for value in values]
+        cells = [f"{value:.2f}" if isinstance(value, float) else str(value) for value in values]
         table.add_row(name, *cells, *[""] * (len(EXPRESSIONS) - len(cells)))
     return table
 
@@ -184,19 +213,19 @@ def _tables(figures: Figures) -> list[Table]:
 
     from sargan_plugin.expressions import EXPRESSIONS
 
-    ecs = {f"{way} (mean of 5: {figures.mean_ecs(way):.2f})": v for way, v in figures.ecs.items()}
-    other: dict[str, list[Any]] = {}
+    ecs = {f"{way}; mean of 5: {figures.mean_ecs[way]}": v for way, v in figures.ecs.items()}
+    other: dict[str, list[object]] = {}
     if figures.verified:
         other["same person (FVS)"] = figures.verified
         other["similarity (FSS)"] = figures.similarity
     other |= {
         "KID (real photos)": [
-            f"{_number(value, 4)} ({photos})"
-            for value, photos in zip(figures.kid, figures.kid_photos, strict=True)
+            f"{each.told(4)} ({photos})"
+            for each, photos in zip(figures.kid, figures.kid_photos, strict=True)
         ],
         "skin colour, CIEDE2000": figures.colour,
         "mouth's sharpness, 1 as before": figures.sharpness,
-        "share of clipped pixels": [f"{value:.4f}" for value in figures.clipped],
+        "share of clipped pixels": [each.told(4) for each in figures.clipped],
     }
     confusion = np.mean(list(figures.confusion.values()), axis=0)
     tables = [
@@ -207,11 +236,11 @@ def _tables(figures: Figures) -> list[Table]:
         ),
         _share_table(f"{figures.model}: everything else", other),
     ]
-    if figures.two_sample_auc is not None:
-        tables[-1].caption = f"told from photos: AUC {figures.two_sample_auc:.2f}"
+    if (realism := figures.realism) is not None:
+        tables[-1].caption = f"told from photos: AUC {realism.auc}, after {realism.steps} steps"
     tones = ", ".join(
-        f"{tone} {values['ecs']:.2f}"
-        + (f" and {values['fvs']:.2f}" if values["fvs"] is not None else "")
+        f"{tone} {values['ecs']}"
+        + (f" and {values['fvs']}" if values["fvs"] is not None else "")
         + f" ({values['photos']} photos)"
         for tone, values in figures.skin_tones.items()
     )
@@ -237,14 +266,12 @@ def _summary(measured: list[Figures]) -> Table:
         title_justify="left",
     )
     for figures in measured:
-        verified = [each.mean for each in figures.verified]
-        auc = figures.two_sample_auc
         table.add_row(
             _short_name(figures.model),
-            *(f"{figures.mean_ecs(judge):.2f}" for judge in judges),
-            f"{mean_of_frequent(verified):.3f}" if verified else "",
-            "" if auc is None else f"{auc:.2f}",
-            _number(mean_of_frequent(figures.kid), 4),
+            *(str(figures.mean_ecs[judge]) for judge in judges),
+            f"{mean_of_frequent(figures.verified):.3f}" if figures.verified else "",
+            "" if figures.realism is None else str(figures.realism.auc),
+            f"{mean_of_frequent(figures.kid):.4f}",
             f"{mean_of_frequent(figures.colour):.1f}",
         )
     return table

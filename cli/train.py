@@ -72,8 +72,9 @@ def prepare(
     """
     from sargan_plugin import FaceDetector
     from sargan_plugin.compute import detector_device
-    from sargan_plugin.detector_files import usable_cpus
+    from sargan_plugin.detector_files import find_detector, usable_cpus
     from sargan_plugin.images import printable_name
+    from sargan_plugin.manifest import checksum
     from sargan_training.data import prepare as preparation
     from sargan_training.data.layouts import read_listing
 
@@ -81,26 +82,32 @@ def prepare(
     listing = read_listing(source, layout.value)
     for reason, count in listing.left_out.items():
         output.warn(f"{printable_name(source)}: {count} photos left out: {reason}")
+    if listing.nameless:
+        output.warn(
+            f"{printable_name(source)}: {listing.nameless} photos say nothing of who they show; "
+            "each counts as another person, so photos of one person may be trained and measured on"
+        )
     workers = workers or usable_cpus()
-    finder = FaceDetector(detector, device=detector_device(device), threads=1)
+    found = find_detector(detector)
+    finder = FaceDetector(found, device=detector_device(device), threads=1)
     folder = source if source.is_dir() else source.parent
-    faces, skipped = 0, []
+    people, skipped = [], []
     shards = preparation.prepare(
-        listing.photos, folder, destination, finder, size=size, workers=workers
+        listing.photos, folder, destination, finder, checksum(found), size=size, workers=workers
     )
     with Progress(len(listing.photos), quiet=quiet, doing="preparing") as progress:
         for shard in shards:
-            faces += shard.faces
+            people += shard.people
             skipped += shard.skipped
             progress.advance(shard.photos)
     for reason, count in Counter(each["reason"] for each in skipped).most_common():
         output.warn(f"{count} photos skipped: {reason}")
-    data = _summary(listing, faces, skipped)
+    data = _summary(listing, people, skipped)
     output.say(
         "{faces} faces of {photos} photos in {folder}; {training} people to train on, "
         "{held_out} held out".format(folder=printable_name(destination), **data)
     )
-    return Report(data, 0 if faces else 1)
+    return Report(data, 0 if data["faces"] else 1)
 
 
 @app.command("run")
@@ -220,15 +227,15 @@ def _losses(recipe: Recipe) -> str:
     return f"hinge, R1 {weights.r1:g}, reader, mask {weights.mask:g}, flow {weights.flow:g}"
 
 
-def _summary(listing: Listing, faces: int, skipped: list[dict[str, str]]) -> dict[str, Any]:
+def _summary(listing: Listing, people: list[str], skipped: list[dict[str, str]]) -> dict[str, Any]:
+    """Of the photos that were prepared: people are those on the crops."""
     from sargan_training.data import is_held_out
 
-    people = {photo.person for photo in listing.photos}
-    held_out = sum(map(is_held_out, people))
+    held_out = sum(map(is_held_out, set(people)))
     return {
         "photos": len(listing.photos),
-        "faces": faces,
-        "training": len(people) - held_out,
+        "faces": len(people),
+        "training": len(set(people)) - held_out,
         "held_out": held_out,
         "skipped": skipped,
         "left_out": dict(listing.left_out),

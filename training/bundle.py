@@ -1,9 +1,11 @@
-"""Turn averages of a run into weights that ship with the package.
+"""Turn averages of a run into one file of weights to use and to hand on.
 
-    python -m sargan_training.bundle runs/flow/average_002600.safetensors sargan_flow_128.lfw
+    python -m sargan_training.bundle runs/flow/average_002000.safetensors sargan_flow_128.mine
+    sargan-cli edit me.jpg happy.jpg --expr happy --model sargan_flow_128.mine.safetensors
 
-Several averages of one run are averaged again, weight by weight. Writes
-``weights/NAME.safetensors`` (half precision) and prints the checksum for the manifest.
+Several averages of one run are averaged again, weight by weight. Writes ``NAME.safetensors`` (half
+precision) into the working folder or ``--folder``. With ``--folder weights`` in the project's
+sources, the two lines it prints are what the manifest says of weights that ship.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -20,8 +21,10 @@ from safetensors.torch import save_file
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
+from sargan_plugin.images import printable_name
 from sargan_plugin.manifest import checksum
 from sargan_plugin.zoo import architecture_in, create_generator
+from sargan_training.checkpoints import make_folder, replace_with
 from sargan_training.command import run_script
 
 
@@ -49,16 +52,21 @@ def bundle(paths: Sequence[Path], name: str, folder: Path) -> Path:
     """Write the mean of some averages in half precision to ``folder``; returns the file.
 
     Raises:
-        SarganError: when they are not all of the architecture that ``name`` says.
+        SarganError: when they are not all of the architecture that ``name`` says, the file is there
+            already, or it cannot be written.
     """
+    destination = folder / f"{name}.safetensors"
+    if destination.exists():
+        raise SarganError(f"{printable_name(destination)}: is there already; take another name.")
     wanted, options = name.partition(".")[0], architecture_in(paths[0])[1]
     for path in paths:
         if architecture_in(path) != (wanted, options):
             raise SarganError(f"{path}: is no {wanted} like the others; name the weights after it.")
     generator = mean_of([create_generator(path) for path in paths])
     state = {key: value.half() for key, value in generator.state_dict().items()}
-    destination = folder / f"{name}.safetensors"
-    save_file(state, destination, {"architecture": wanted, "options": json.dumps(options)})
+    metadata = {"architecture": wanted, "options": json.dumps(options)}
+    make_folder(folder)
+    replace_with(destination, lambda partial: save_file(state, partial, metadata))
     error = largest_error(generator, create_generator(destination))
     print(f'file = "{destination.name}"\nsha256 = "{checksum(destination)}"')
     size = destination.stat().st_size / 1e6
@@ -70,8 +78,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("averages", type=Path, nargs="+")
     parser.add_argument("name", help="architecture.tag")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(), help="the working folder if not given"
+    )
     arguments = parser.parse_args()
-    bundle(arguments.averages, arguments.name, Path(str(files("sargan_weights"))))
+    bundle(arguments.averages, arguments.name, arguments.folder)
 
 
 if __name__ == "__main__":

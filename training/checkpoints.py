@@ -112,13 +112,14 @@ def changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> di
     return dict(sorted(found.items()))
 
 
-def changes_since(path: Path, saved: dict[str, Any], recipe: Recipe) -> list[str]:
+def changes_since(path: Path, saved: dict[str, Any], recipe: Recipe, faces: str) -> list[str]:
     """What the recipe says now and did not when a checkpoint was written, a line each.
 
     Args:
         path: of the checkpoint.
         saved: what was read from it.
         recipe: of now.
+        faces: digest of what is trained on now.
 
     Raises:
         SarganError: when the checkpoint is none of a run, or of a run of something else.
@@ -132,4 +133,9 @@ def changes_since(path: Path, saved: dict[str, Any], recipe: Recipe) -> list[str
             raise SarganError(
                 f"{printable_name(path)}: is of a run with {name} {change}; choose another --run."
             )
+    if saved.get("faces") != faces:
+        raise SarganError(
+            f"{printable_name(path)}: is of a run on other photos or labels (another --data or "
+            "--second-opinion, or more photos prepared since); choose another --run."
+        )
     return [f"{name} was {change}" for name, change in found.items() if name != "description"]

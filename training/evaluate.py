@@ -1,7 +1,9 @@
 """How good are the edits of several models, on people that none was trained on? One run for all.
 
-``sargan-cli evaluate`` prints what is measured here. Every photo is edited as a user's would be,
-by :class:`ExpressionEditor` at its own resolution, with the data set's landmarks.
+``sargan-cli evaluate`` prints what is measured here. Every photo is edited by
+:class:`ExpressionEditor` at its own resolution, as a user's would be, but along the data set's
+landmarks: what a detector misses by is not measured. An edit towards what a photo shows already
+is hardly one and counts nowhere.
 """
 
 from __future__ import annotations
@@ -16,21 +18,23 @@ import torch
 from torch import nn
 
 from sargan_plugin import ExpressionEditor, FaceDetector
+from sargan_plugin.compute import resolve_device
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.zoo import create_generator
-from sargan_training.data import Crops, central, load_faces, to_unit
+from sargan_training.data import central, load_faces
 from sargan_training.evaluation import appearance, identity
 from sargan_training.evaluation.intervals import Estimate, estimate
 from sargan_training.evaluation.judges import (
     BACKBONES,
     FaceApiJudge,
     compressed,
+    features,
     halved,
     readings,
     trained_judge,
 )
-from sargan_training.evaluation.realism import kernel_distance, two_sample_test
-from sargan_training.evaluation.subjects import edit_subjects, held_out_subjects, pictures_in
+from sargan_training.evaluation.realism import TwoSampleTest, kernel_distance, two_sample_test
+from sargan_training.evaluation.subjects import Edits, edit_subjects, held_out_subjects, pictures_in
 
 FREQUENT = 5  # the first five expressions have enough photos to be judged by
 
@@ -46,12 +50,13 @@ class Setting:
         photos: how many to edit towards each expression.
         pictures: folder of paintings, drawings or other photos without labels, to edit as well.
         half: ``"choose"`` to pick a checkpoint by, ``"report"`` for figures to be told.
-        judge_minutes: training time of each judge that ``run`` does not hold yet.
+        judge_steps: of training of each judge that ``run`` does not hold yet.
         realism_minutes: training time of the network that tells edits from photos; 0 for none.
         identity: whether to compare face descriptors (slow).
         recognition: an ONNX file or a pack of InsightFace to describe faces with, instead of dlib.
         face_api: the npm package of face-api, for a third judge.
         second_opinion: labels' CSV written by ``relabel.py``, for training the judges.
+        device: to train and compute on.
     """
 
     data: Path
@@ -59,42 +64,55 @@ class Setting:
     photos: int = 200
     pictures: Path | None = None
     half: str = "report"
-    judge_minutes: float = 15
+    judge_steps: int = 3000
     realism_minutes: float = 3
     identity: bool = True
     recognition: str | None = None
     face_api: Path | None = None
     second_opinion: Path | None = None
+    device: str = "auto"
 
 
 @dataclass
 class Figures:
-    """What was measured of one model; every list has an entry for each expression."""
+    """What was measured of one model; every list has an entry for each expression.
+
+    Attributes:
+        ecs: share of edits read as the target, by a judge's name and what was done to the crops.
+        mean_ecs: the same, mean of the five frequent expressions.
+        confusion: of each judge, as what edits towards each expression were read.
+        kid: distance to real photos of the expression.
+        kid_photos: how many there are.
+        colour: CIEDE2000 of the skin before and after.
+        sharpness: of the mouth, geometric mean of after over before.
+        clipped: share of clipped pixels among the changed ones.
+        similarity: of the face descriptors before and after.
+        verified: share of edits taken for the same person.
+        skin_tones: photos, mean ECS and mean FVS of each group.
+        realism: how well edits are told from photos.
+    """
 
     model: str
     ecs: dict[str, list[Estimate]] = field(default_factory=dict)
+    mean_ecs: dict[str, Estimate] = field(default_factory=dict)
     confusion: dict[str, list[list[float]]] = field(default_factory=dict)
-    kid: list[float] = field(default_factory=list)
+    kid: list[Estimate] = field(default_factory=list)
     kid_photos: list[int] = field(default_factory=list)
-    colour: list[float] = field(default_factory=list)
-    sharpness: list[float] = field(default_factory=list)
-    clipped: list[float] = field(default_factory=list)
+    colour: list[Estimate] = field(default_factory=list)
+    sharpness: list[Estimate] = field(default_factory=list)
+    clipped: list[Estimate] = field(default_factory=list)
     similarity: list[Estimate] = field(default_factory=list)
     verified: list[Estimate] = field(default_factory=list)
     skin_tones: dict[str, dict[str, Any]] = field(default_factory=dict)
-    two_sample_auc: float | None = None
-
-    def mean_ecs(self, way: str) -> float:
-        """Mean over the five frequent expressions."""
-        return mean_of_frequent([each.mean for each in self.ecs[way]])
+    realism: TwoSampleTest | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def mean_of_frequent(values: Sequence[float]) -> float:
-    """Mean over the five frequent expressions, of a value for each expression."""
-    return float(np.mean(values[:FREQUENT]))
+def mean_of_frequent(estimates: Sequence[Estimate]) -> float:
+    """Mean over the five frequent expressions, of a figure for each expression."""
+    return float(np.mean([each.value for each in estimates[:FREQUENT]]))
 
 
 class Evaluation:
@@ -116,6 +134,7 @@ class Evaluation:
         warn: Callable[[str], None] = print,
     ) -> None:
         self.setting, self.say = setting, say
+        self.device = resolve_device(setting.device)
         self.subjects = held_out_subjects(setting.data, setting.half, setting.photos)
         self.recogniser = self._recogniser() if setting.identity else None
         if self.recogniser is not None:
@@ -125,21 +144,22 @@ class Evaluation:
             self.elsewhere["other pictures"] = pictures_in(
                 setting.pictures, FaceDetector(), setting.photos, warn
             )
-        faces = load_faces(
-            setting.data,
-            setting.run.parent / "crops_128.npy",
-            second_opinion=setting.second_opinion,
-        )
+        face_api = None if setting.face_api is None else FaceApiJudge(setting.face_api).eval()
+        faces = load_faces(setting.data, setting.run.parent, second_opinion=setting.second_opinion)
         train, held_out = faces.split()
         self.judges: dict[str, nn.Module] = {}
         for name in BACKBONES:
             say(f"judge {name}")
-            self.judges[name] = trained_judge(name, train, setting.run, setting.judge_minutes)
-        if setting.face_api is not None:
-            self.judges["face-api"] = FaceApiJudge(setting.face_api).eval()
+            self.judges[name] = trained_judge(
+                name, train, setting.run, setting.judge_steps, self.device, say
+            )
+        if face_api is not None:
+            self.judges["face-api"] = face_api.to(self.device)
         self.real = held_out
-        self.real_features = self._features(held_out.crops)
-        self.tones = appearance.skin_tones(self.subjects.crops)
+        self.real_features = features(self.judges[BACKBONES[0]], held_out.crops)
+        self.tones = np.array(appearance.skin_tones(self.subjects.crops))
+        # Which edits count, (N, 7).
+        self.asked = self.subjects.labels[:, None] != torch.arange(len(EXPRESSIONS))
 
     def _recogniser(self) -> identity.Recogniser:
         if self.setting.recognition is None:
@@ -148,12 +168,15 @@ class Evaluation:
             self.setting.recognition, self.subjects.crops, self.subjects.people
         )
 
-    def ceiling(self) -> dict[str, list[float]]:
+    def ceiling(self) -> dict[str, list[Estimate]]:
         """What each judge makes of real photos: the share read as labelled, per expression."""
         labels, result = self.real.labels, {}
         for name, judge in self.judges.items():
-            right = (readings(judge, self.real.crops).argmax(dim=1) == labels).float()
-            result[name] = [right[labels == k].mean().item() for k in range(len(EXPRESSIONS))]
+            right = (readings(judge, self.real.crops).argmax(dim=1) == labels).numpy()
+            result[name] = [
+                estimate(np.where(labels == k, right, np.nan), self.real.people)
+                for k in range(len(EXPRESSIONS))
+            ]
         return result
 
     def measure(self, model: str) -> tuple[Figures, list[torch.Tensor]]:
@@ -162,106 +185,116 @@ class Evaluation:
         Args:
             model: a name in the manifest, or a ``.safetensors`` file such as a run's averages.
         """
-        editor = ExpressionEditor(model=create_generator(model))
+        editor = ExpressionEditor(model=create_generator(model), device=self.setting.device)
         figures = Figures(model)
-        edits, hits, same = [], [], []
+        edits, same = [], []
+        hits: dict[str, list[np.ndarray]] = {}
         for target, expression in enumerate(EXPRESSIONS):
             self.say(f"{model}: {expression}")
             edited = edit_subjects(editor, self.subjects, target)
             edits.append(edited.crops)
-            figures.clipped.append(float(edited.clipped.mean()))
-            figures.sharpness.append(float(np.median(edited.sharpness)))
-            hits.append(self._judge(figures, edited.crops, target))
-            self._look(figures, edited.crops, target)
+            self._judge(figures, edited.crops, target, hits)
+            self._look(figures, edited, target)
             if self.recogniser is not None:
-                same.append(self._recognise(figures, edited.crops))
+                same.append(self._recognise(figures, edited.crops, target))
+        self._average(figures, hits, self.subjects.people)
         self._tell_tones_apart(figures, hits, same)
         self._judge_elsewhere(figures, editor)
         if self.setting.realism_minutes:
             self.say(f"{model}: telling edits from photos")
-            figures.two_sample_auc = self._two_sample(edits)
+            figures.realism = two_sample_test(
+                central(self.subjects.crops),
+                [central(each) for each in edits[:FREQUENT]],
+                self.asked[:, :FREQUENT],
+                self.subjects.people,
+                self.setting.realism_minutes,
+                self.device,
+            )
         return figures, edits
 
-    def _judge(self, figures: Figures, crops: torch.Tensor, target: int) -> np.ndarray:
-        """Expression scores as they are, after JPEG and at half size.
+    def _of_asked(self, values: np.ndarray, target: int) -> np.ndarray:
+        """Values ``(N,)``, NaN for photos that show the target already."""
+        return np.where(self.asked[:, target], values, np.nan)
 
-        Returns:
-            The share of judges that each photo's edit convinced; NaN where it showed that before.
-        """
-        asked = (self.subjects.labels != target).numpy()
-        people = np.array(self.subjects.people)[asked]
+    def _estimate(self, values: np.ndarray, target: int) -> Estimate:
+        return estimate(self._of_asked(values, target), self.subjects.people)
+
+    def _judge(
+        self, figures: Figures, crops: torch.Tensor, target: int, hits: dict[str, list[np.ndarray]]
+    ) -> None:
+        """Expression scores as they are, after JPEG and at half size; notes what was a hit."""
         ways = {"": crops, ", JPEG 75": compressed(crops), ", half size": halved(crops)}
-        hits = []
         for name, judge in self.judges.items():
             for way, shown in ways.items():
                 read = readings(judge, shown).argmax(dim=1).numpy()
-                figures.ecs.setdefault(name + way, []).append(
-                    estimate(read[asked] == target, people)
-                )
+                hit = self._of_asked(read == target, target)
+                hits.setdefault(name + way, []).append(hit)
+                figures.ecs.setdefault(name + way, []).append(estimate(hit, self.subjects.people))
                 if not way:
-                    hits.append(read == target)
-                    share = np.bincount(read[asked], minlength=len(EXPRESSIONS)) / asked.sum()
-                    figures.confusion.setdefault(name, []).append(share.tolist())
-        return np.where(asked, np.mean(hits, axis=0), np.nan)
+                    counts = np.bincount(read[self.asked[:, target]], minlength=len(EXPRESSIONS))
+                    shares = counts / max(1, counts.sum())
+                    figures.confusion.setdefault(name, []).append(shares.tolist())
 
-    def _look(self, figures: Figures, crops: torch.Tensor, target: int) -> None:
-        difference = appearance.colour_difference(self.subjects.crops, crops)
-        figures.colour.append(difference.mean().item())
-        shown = self.real_features[self.real.labels == target]
-        figures.kid_photos.append(len(shown))
+    def _average(
+        self, figures: Figures, hits: dict[str, list[np.ndarray]], people: Sequence[str]
+    ) -> None:
+        for way, each in hits.items():
+            figures.mean_ecs[way] = estimate(np.stack(each[:FREQUENT], axis=1), people)
+
+    def _look(self, figures: Figures, edited: Edits, target: int) -> None:
+        """What the edits look like beside the photos, and beside real photos of the target."""
+        colour = appearance.colour_difference(self.subjects.crops, edited.crops)
+        figures.colour.append(self._estimate(colour.numpy(), target))
+        figures.clipped.append(self._estimate(edited.clipped, target))
+        ratio = self._estimate(np.log(edited.sharpness), target)
+        figures.sharpness.append(
+            Estimate(*np.exp([ratio.value, ratio.low, ratio.high]).tolist(), ratio.photos)
+        )
+        asked, shown = self.asked[:, target].numpy(), (self.real.labels == target).numpy()
+        figures.kid_photos.append(int(shown.sum()))
         figures.kid.append(
-            kernel_distance(self._features(crops), shown) if len(shown) > 1 else float("nan")
+            kernel_distance(
+                features(self.judges[BACKBONES[0]], edited.crops[asked]),
+                self.real_features[shown],
+                [self.subjects.people[i] for i in np.flatnonzero(asked)],
+                [self.real.people[i] for i in np.flatnonzero(shown)],
+            )
         )
 
-    def _recognise(self, figures: Figures, crops: torch.Tensor) -> np.ndarray:
+    def _recognise(self, figures: Figures, crops: torch.Tensor, target: int) -> np.ndarray:
         """Similarity to the photos, and whether each is taken for the same person."""
-        described, people = self.recogniser.describe(crops), self.subjects.people
-        same = self.recogniser.same_person(self.descriptors, described)
-        figures.similarity.append(
-            estimate(identity.similarity(self.descriptors, described), people)
-        )
-        figures.verified.append(estimate(same, people))
+        described = self.recogniser.describe(crops)
+        same = self._of_asked(self.recogniser.same_person(self.descriptors, described), target)
+        alike = identity.similarity(self.descriptors, described)
+        figures.similarity.append(self._estimate(alike, target))
+        figures.verified.append(estimate(same, self.subjects.people))
         return same
 
     def _tell_tones_apart(
-        self, figures: Figures, hits: list[np.ndarray], same: list[np.ndarray]
+        self, figures: Figures, hits: dict[str, list[np.ndarray]], same: list[np.ndarray]
     ) -> None:
         """Shares of edits read as the target and of people recognised, by the tone of the skin."""
+        read = np.mean([hits[name] for name in self.judges], axis=0)[:FREQUENT]
         for tone in appearance.SKIN_TONES:
-            chosen = np.array([each == tone for each in self.tones])
+            chosen = self.tones == tone
             if chosen.any():
+                people = np.array(self.subjects.people)[chosen].tolist()
                 figures.skin_tones[tone] = {
                     "photos": int(chosen.sum()),
-                    "ecs": float(np.nanmean(np.stack(hits[:FREQUENT])[:, chosen])),
-                    "fvs": float(np.stack(same)[:FREQUENT, chosen].mean()) if same else None,
+                    "ecs": estimate(read[:, chosen].T, people),
+                    "fvs": estimate(np.stack(same)[:FREQUENT, chosen].T, people) if same else None,
                 }
 
     def _judge_elsewhere(self, figures: Figures, editor: ExpressionEditor) -> None:
         """Expression scores out of distribution: without colour, and of what else was given."""
         for kind, subjects in self.elsewhere.items():
-            people, labels = np.array(subjects.people), subjects.labels
+            hits: dict[str, list[np.ndarray]] = {}
             for target in range(FREQUENT):
                 crops = edit_subjects(editor, subjects, target).crops
-                asked = (labels != target).numpy()
                 for name, judge in self.judges.items():
-                    hit = (readings(judge, crops).argmax(dim=1) == target).numpy()
-                    figures.ecs.setdefault(f"{name}, {kind}", []).append(
-                        estimate(hit[asked], people[asked])
-                    )
-
-    def _two_sample(self, edits: list[torch.Tensor]) -> float:
-        """Each photo is edited towards one of the frequent expressions it does not show."""
-        labels = self.subjects.labels
-        turn = torch.arange(len(labels)) % FREQUENT
-        turn = torch.where(turn == labels, (turn + 1) % FREQUENT, turn)
-        mixed = torch.stack([edits[target][i] for i, target in enumerate(turn.tolist())])
-        photos = to_unit(central(self.subjects.crops))
-        people = self.subjects.people
-        return two_sample_test(
-            photos, to_unit(central(mixed)), people, self.setting.realism_minutes
-        )
-
-    @torch.no_grad()
-    def _features(self, crops: torch.Tensor | Crops) -> torch.Tensor:
-        judge = self.judges[BACKBONES[0]]
-        return torch.cat([judge.features(to_unit(part)) for part in crops.split(64)])
+                    read = readings(judge, crops).argmax(dim=1).numpy()
+                    hit = np.where(subjects.labels != target, read == target, np.nan)
+                    hits.setdefault(f"{name}, {kind}", []).append(hit)
+            for way, each in hits.items():
+                figures.ecs[way] = [estimate(hit, subjects.people) for hit in each]
+            self._average(figures, hits, subjects.people)

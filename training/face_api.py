@@ -17,7 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sargan_plugin.detector_files import first_line
+from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.images import printable_name
 
 NAME = "package/model/face_expression_model"
 THEIR_EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
@@ -30,10 +33,20 @@ TRIM = 8
 
 
 def read_weights(package: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the expression network inside an npm package, in face-api's own names."""
-    with tarfile.open(package) as archive:
-        manifest = json.load(archive.extractfile(f"{NAME}-weights_manifest.json"))
-        buffer = archive.extractfile(f"{NAME}.bin").read()
+    """The tensors of the expression network inside an npm package, in face-api's own names.
+
+    Raises:
+        SarganError: when there is no such file, or it is no such package.
+    """
+    try:
+        with tarfile.open(package) as archive:
+            manifest = json.load(archive.extractfile(f"{NAME}-weights_manifest.json"))
+            buffer = archive.extractfile(f"{NAME}.bin").read()
+    except (OSError, tarfile.TarError, KeyError, ValueError, EOFError) as error:
+        raise SarganError(
+            f"{printable_name(package)}: is no npm package of face-api ({first_line(error)}); "
+            "npm pack @vladmandic/face-api@1.7.15 fetches it."
+        ) from error
     weights, offset = {}, 0
     for entry in manifest[0]["weights"]:
         packed = entry.get("quantization")

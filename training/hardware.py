@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from sargan_plugin.compute import has_fast_bfloat16, resolve_device
 from sargan_plugin.errors import SarganError
@@ -110,8 +109,12 @@ def average_gradients(fabric: Fabric, network: nn.Module) -> None:
     """
     if fabric.world_size > 1:
         gradients = [each.grad for each in network.parameters() if each.grad is not None]
-        mean = fabric.all_reduce(parameters_to_vector(gradients), reduce_op="mean")
-        vector_to_parameters(mean, gradients)
+        # Those of a channels-last network are no views of a vector.
+        together = torch.cat([each.flatten() for each in gradients])
+        mean = fabric.all_reduce(together, reduce_op="mean")
+        parts = mean.split([each.numel() for each in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
 
 
 def averaged(fabric: Fabric, values: dict[str, torch.Tensor]) -> dict[str, float]:

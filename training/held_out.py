@@ -18,7 +18,7 @@ class HeldOut:
     """Some photos of people that the run does not train on; the same ones every time.
 
     Args:
-        faces: of the held-out people; at least one.
+        faces: of held-out people to choose by; at least one.
         device: where to edit them.
     """
 

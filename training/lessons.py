@@ -1,9 +1,11 @@
-"""The pre-training of the network that reads expressions: done once, kept in the run's folder."""
+"""What a network is taught before a run starts: done once, kept beside the run's folder."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -14,7 +16,7 @@ from sargan_training.data import FaceSet
 from sargan_training.hardware import Fabric
 from sargan_training.interruption import Interruption
 from sargan_training.pretrain import train_classifier
-from sargan_training.recipe import Pretraining
+from sargan_training.recipe import Recipe
 
 GOING, FINISHED, INTERRUPTED = "going", "finished", "interrupted"
 
@@ -23,9 +25,12 @@ GOING, FINISHED, INTERRUPTED = "going", "finished", "interrupted"
 class Lessons:
     """Teaches networks to read expressions before a run starts.
 
+    What a network learnt is kept under a name that says of which network, lessons, photos and
+    labels, so runs in one folder that need the same start have the same.
+
     Attributes:
-        run: folder that keeps ``pretrained.pt``, and ``pretraining.pt`` until it is finished.
-        pretraining: how long and how.
+        run: the run's folder; what was learnt is kept beside it.
+        recipe: says how long and how.
         faces: to train on.
         fabric: what to compute on.
         interruption: ends the lessons early.
@@ -33,7 +38,7 @@ class Lessons:
     """
 
     run: Path
-    pretraining: Pretraining
+    recipe: Recipe
     faces: FaceSet
     fabric: Fabric
     interruption: Interruption
@@ -46,7 +51,7 @@ class Lessons:
             KeyboardInterrupt: when interrupted; the next call goes on from what is kept.
             SarganError: when what is kept cannot be read.
         """
-        path = self.run / "pretrained.pt"
+        path = self.run.parent / f"taught_{self._digest(network)}.pt"
         news = FINISHED
         if not self.fabric.broadcast(path.exists()):
             if self.fabric.is_global_zero:
@@ -56,20 +61,27 @@ class Lessons:
                     pass
         if news == INTERRUPTED:
             raise KeyboardInterrupt
+        self.say(f"the network that reads expressions starts as {path}")
         weights = read_state(path, self.fabric.device)
         set_state(path, {"network": weights}, {"network": network})
 
+    def _digest(self, network: nn.Module) -> str:
+        lessons = json.dumps([asdict(self.recipe.pretraining), self.recipe.seed])
+        text = f"{network}\n{lessons}\n{self.faces.digest}"
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
     def _train(self, network: nn.Module, path: Path) -> str:
-        minutes = self.pretraining.minutes
-        self.say(f"teaching a network to read expressions for {minutes:g} minutes")
+        lessons = self.recipe.pretraining
+        self.say(f"teaching a network to read expressions for {lessons.steps} steps")
         # Its gradients would vanish in float16, whose losses have to be scaled.
         half = self.fabric.strategy.precision.precision == "16-mixed"
         finished = train_classifier(
             network,
             self.faces,
-            self.pretraining,
+            lessons,
+            self.recipe.seed,
             autocast=None if half else self.fabric.autocast,
-            unfinished=path.with_name("pretraining.pt"),
+            unfinished=self.run / f"{path.stem}.unfinished",
             stopped=lambda: self.interruption.wanted,
             alive=lambda: self.fabric.broadcast(GOING),
             say=self.say,

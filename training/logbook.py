@@ -35,6 +35,7 @@ class Logbook:
         self.best: tuple[float, int] | None = None
         self.average: Path | None = None
         self.writer: SummaryWriter | None = None
+        self._since: dict[str, float] = {}
 
     def open(self, step: int) -> None:
         """Go on at a step: TensorBoard drops what a killed run wrote after it."""
@@ -49,10 +50,12 @@ class Logbook:
             self.writer.close()
 
     def figures(self, step: int, values: dict[str, float]) -> None:
-        """Note the figures of a step, now and then."""
+        """Note the figures of a step, now and then: the last ones, for not every step has all."""
+        self._since |= values
         if self.writer is not None and step % self.recipe.report_every == 0:
-            for name, value in values.items():
+            for name, value in self._since.items():
                 self.writer.add_scalar(name, value, step)
+            self._since = {}
 
     def milestone(self, step: int, game: Game, average: nn.Module) -> None:
         """Write the average of a step and look at what it does to held-out people."""

@@ -66,15 +66,15 @@ class Pretraining:
     """How the network that reads expressions is taught before the game starts.
 
     Attributes:
-        minutes: of training; 0 for none.
+        steps: of training; 0 for none.
         batch: photos a step.
-        rate: learning rate of AdamW, constant for three quarters of the time, then falling.
+        rate: learning rate of AdamW, constant for three quarters of the steps, then falling.
         weight_decay: of AdamW.
         smoothing: of the labels; the reader's in the hinge game too.
         jitter: augmentation of the photos.
     """
 
-    minutes: float = between(0, 100_000)
+    steps: int = between(0, 100_000_000)
     batch: int = between(1, 65_536)
     rate: float = between(0, 1)
     weight_decay: float = between(0, 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from sargan_plugin.expressions import EXPRESSIONS
+from sargan_training.checkpoints import make_folder, replace_with
 from sargan_training.command import run_script
 from sargan_training.data import MARGIN, FaceSet, load_faces, to_unit
 from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
@@ -37,12 +38,20 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    faces = load_faces(arguments.data, arguments.run.parent / "crops_128.npy")
+    for folder in (arguments.run.parent, arguments.output.parent):
+        make_folder(folder)
+    faces = load_faces(arguments.data, arguments.run.parent)
     network = FaceApiExpression(read_weights(arguments.package)).eval()
-    with arguments.output.open("w", newline="") as stream:
+    rows = opinions(network, faces).tolist()
+    replace_with(arguments.output, lambda partial: write(partial, faces.paths, rows))
+
+
+def write(file: Path, paths: list[str], rows: list[list[float]]) -> None:
+    """The CSV that :func:`sargan_training.data.faces.read_opinions` reads."""
+    with file.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["path", *EXPRESSIONS])
-        for path, row in zip(faces.paths, opinions(network, faces).tolist(), strict=True):
+        for path, row in zip(paths, rows, strict=True):
             writer.writerow([path, *(f"{value:.4f}" for value in row)])
 
 

@@ -108,7 +108,7 @@ def train(
             generator = generator.to(memory_format=torch.channels_last)
         faces, held_out = people(fabric, data, run, generator.crop_size, second_opinion)
         if held_out is None:
-            say("nobody is held out: there will be no sheets and no best average")
+            say("nobody is held out to choose by: there will be no sheets and no best average")
 
         torch.manual_seed(recipe.seed)  # whatever the generator, its judges start alike
         game = GAMES[recipe.game](recipe, generator, faces, fabric.autocast)
@@ -128,12 +128,12 @@ def train(
         with Interruption() as interruption, logbook:
             if checkpoint.exists():
                 saved = read_state(checkpoint, fabric.device)
-                changed = changes_since(checkpoint, saved, recipe)
+                changed = changes_since(checkpoint, saved, recipe, faces.digest)
                 set_state(checkpoint, saved, state)
                 step = saved["step"]
                 say("; ".join([f"resumed at step {step}", *changed]))
             else:
-                lessons = Lessons(run, recipe.pretraining, faces, fabric, interruption, say)
+                lessons = Lessons(run, recipe, faces, fabric, interruption, say)
                 game.begin(lessons.teach)
             logbook.open(step)
 
@@ -174,7 +174,8 @@ def train(
                 if due:
                     logbook.milestone(step, game, average.module)
                 if (due or stopped) and fabric.is_global_zero:
-                    save_state(checkpoint, state, step=step, recipe=recipe.to_dict())
+                    facts = {"recipe": recipe.to_dict(), "faces": faces.digest}
+                    save_state(checkpoint, state, step=step, **facts)
                 if stopped:
                     fabric.barrier()  # nobody leaves before the checkpoint is written
                     say(f"stopped at step {step}; the same command goes on from there")
@@ -200,14 +201,15 @@ def share_of_rate(step: int, recipe: Recipe) -> float:
 def people(
     fabric: Fabric, data: Path, run: Path, size: int, second_opinion: Path | None
 ) -> tuple[FaceSet, HeldOut | None]:
-    """Faces to train on, and photos of the people held out, if there are any."""
+    """Faces to train on, and photos of held-out people to choose by, if there are any."""
     # The crops of annotated photos are cut once, by the first process. That draws random numbers,
     # and the networks made afterwards must not depend on whether and where it was done.
     with fabric.rank_zero_first(), torch.random.fork_rng(devices=[]):
-        faces = load_faces(data, run.parent / f"crops_{size}.npy", size, second_opinion)
+        faces = load_faces(data, run.parent, size, second_opinion)
     faces, others = faces.split()
     if not len(faces.crops):
         raise SarganError(f"{printable_name(data)}: everybody in it is held out; add people.")
+    others = others.to_choose_by()
     return faces, HeldOut(others, fabric.device) if len(others.crops) else None
 
 

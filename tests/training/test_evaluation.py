@@ -20,7 +20,8 @@ from sargan_plugin import detector_files
 from sargan_plugin.align import template
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
-from sargan_training.data import is_held_out, load_faces, read_rows
+from sargan_training import evaluate
+from sargan_training.data import half_of, is_held_out, load_faces, read_rows
 from sargan_training.evaluation import appearance, identity
 from sargan_training.evaluation.intervals import estimate
 from sargan_training.evaluation.judges import compressed, halved, trained_judge
@@ -35,30 +36,50 @@ pytest_plugins = ["lfw_stage"]
 
 
 def test_area_under_curve_by_hand():
-    assert area_under_curve(torch.tensor([3.0, 2.0]), torch.tensor([1.0, 2.0])) == 0.875
+    positive, negative = torch.tensor([3.0, 2.0]), torch.tensor([1.0, 2.0])
+    area = area_under_curve(positive, negative, ["a", "b"], ["a", "b"])
+    assert area.value == 0.875
+    # Of a alone 3 above 1; of b alone 2 beside 2.
+    assert (area.low, area.high, area.photos) == (0.5, 1, 2)
 
 
 def test_kernel_distance_by_hand():
     a, b = torch.tensor([[1.0], [1.0]]), torch.tensor([[0.0], [0.0]])
     # Kernels: within a (1 + 1)^3, within b 1, between 1.
-    assert kernel_distance(a, b) == pytest.approx(8 + 1 - 2)
-    same = torch.randn(2000, 4, generator=torch.manual_seed(0))
-    assert abs(kernel_distance(same[:1000], same[1000:])) < 0.05
+    assert kernel_distance(a, b, list("ab"), list("cd")).value == pytest.approx(8 + 1 - 2)
+    same = torch.randn(800, 4, generator=torch.manual_seed(0))
+    people = [str(number) for number in range(400)]
+    near = kernel_distance(same[:400], same[400:], people, people)
+    assert abs(near.value) < 0.1 and near.low < near.value < near.high
+    assert np.isnan(kernel_distance(a[:1], b, list("a"), list("cd")).value)
 
 
 def test_two_sample_test_sees_a_plain_difference_and_none_where_there_is_none():
     torch.manual_seed(0)
-    photos, people = torch.randn(40, 3, 32, 32) * 0.3, [f"p{i // 2}" for i in range(40)]
-    assert two_sample_test(photos, photos + 0.8, people, minutes=0.05) > 0.9
-    assert two_sample_test(photos, photos.clone(), people, minutes=0.01) == 0.5
+    photos = (torch.randn(40, 3, 32, 32) * 38 + 100).clamp(0, 255).byte()
+    people, asked = [f"p{i // 2}" for i in range(40)], torch.ones(40, 2, dtype=torch.bool)
+    lighter = photos.clamp(max=150) + 100
+    plain = two_sample_test(photos, [lighter, lighter], asked, people, minutes=0.05)
+    assert plain.auc.value > 0.9 and plain.steps > 1
+    asked[:, 1] = False  # what was not asked for is not looked at
+    none = two_sample_test(photos, [photos.clone(), lighter], asked, people, minutes=0.01)
+    assert none.auc.value == pytest.approx(0.5)
 
 
 def test_interval_of_one_person_is_a_point_and_of_many_holds_the_mean():
     alone = estimate(np.array([1, 0, 1, 1]), ["a"] * 4)
-    assert (alone.mean, alone.low, alone.high, alone.photos) == (0.75, 0.75, 0.75, 4)
+    assert (alone.value, alone.low, alone.high, alone.photos) == (0.75, 0.75, 0.75, 4)
     many = estimate(np.arange(100) % 2, [str(i) for i in range(100)])
     assert 0.38 < many.low < 0.45 and 0.55 < many.high < 0.62
-    assert np.isnan(estimate(np.array([]), []).mean)
+    nothing = estimate(np.array([np.nan]), ["a"])
+    assert np.isnan(nothing.value) and nothing.photos == 0 and str(nothing) == "-"
+
+
+def test_mean_of_means_by_hand():
+    values = np.array([[1, 0], [0, np.nan], [np.nan, 0], [1, np.nan]])
+    both = estimate(values, list("abcd"))
+    assert both.value == pytest.approx((2 / 3 + 0) / 2) and both.photos == 4
+    assert estimate(np.array([[1, np.nan], [0, np.nan]]), list("ab")).value == 0.5
 
 
 def test_people_are_drawn_and_not_photos():
@@ -177,7 +198,7 @@ def test_subjects_are_held_out_few_of_each_and_split_in_halves(shared):
 
 def test_evaluate_for_a_moment(data, tmp_path, capsys):
     arguments = ["evaluate", "sargan_flow_128.lfw", "--data", data, "--run", tmp_path / "run"]
-    arguments += ["--photos", 8, "--judge-minutes", 0.001, "--realism-minutes", 0.001]
+    arguments += ["--photos", 8, "--judge-steps", 1, "--realism-minutes", 0.001]
     arguments += ["--no-identity", "--sheet", tmp_path / "sheet.png", "--json"]
     assert main([str(argument) for argument in arguments]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -187,15 +208,66 @@ def test_evaluate_for_a_moment(data, tmp_path, capsys):
         model["ecs"]
     )
     assert len(model["kid"]) == len(model["colour"]) == len(model["clipped"]) == 7
-    assert 0 <= model["two_sample_auc"] <= 1
+    assert 0 <= model["realism"]["auc"]["value"] <= 1 and model["realism"]["steps"] > 0
     assert all(sum(row) == pytest.approx(1) for row in model["confusion"]["resnet10t"])
     assert (tmp_path / "sheet.png").exists()
-    assert len(load_faces(data, tmp_path / "crops_128.npy").labels) == 40
+    assert len(list(tmp_path.glob("crops_128_*.npy"))) == 1
+    assert told == json.loads((tmp_path / "run" / "figures.json").read_text())
+
+
+class ReadsAllAsHappy(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images):
+        return torch.eye(7)[[1]].expand(len(images), -1) * self.scale
+
+    def features(self, images):
+        return images.mean(dim=(2, 3))
+
+
+def test_only_edits_towards_what_a_photo_does_not_show_count(data, tmp_path, monkeypatch):
+    judge = ReadsAllAsHappy().requires_grad_(False)
+    monkeypatch.setattr(evaluate, "trained_judge", lambda *_: judge)
+    setting = evaluate.Setting(
+        data, tmp_path / "run", photos=8, half="report", realism_minutes=0, identity=False
+    )
+    evaluation = evaluate.Evaluation(setting, say=lambda line: None)
+    figures, _ = evaluation.measure("sargan_flow_128.lfw")
+    counts = [int((evaluation.subjects.labels != target).sum()) for target in range(7)]
+    assert min(counts) < len(evaluation.subjects.rows)
+    for way in ("resnet10t", "resnet10t, half size"):
+        assert [each.value for each in figures.ecs[way]] == [0, 1, 0, 0, 0, 0, 0]
+        assert [each.photos for each in figures.ecs[way]] == counts
+        assert figures.mean_ecs[way].value == pytest.approx(0.2)
+    assert figures.mean_ecs["resnet10t, grey photos"].value == pytest.approx(0.2)
+    assert figures.confusion["resnet10t"] == [[0, 1, 0, 0, 0, 0, 0]] * 7
+    for each in (figures.colour, figures.clipped, figures.sharpness, figures.kid):
+        assert [one.photos for one in each] == counts
+    # One of five, or of the four that are left where a group's only photo shows one of them.
+    tones = {round(tone["ecs"].value, 6) for tone in figures.skin_tones.values()}
+    assert tones and tones <= {0.2, 0.25}
+    known = [(k, each) for k, each in enumerate(evaluation.ceiling()["resnet10t"]) if each.photos]
+    assert known and all(each.value == (k == 1) for k, each in known)
+
+
+def test_evaluate_tells_json_without_nan(data, tmp_path, capsys):
+    # In the half of the few people held out, some expressions are not shown at all.
+    arguments = ["evaluate", "sargan_flow_128.lfw", "--data", data, "--run", tmp_path / "run"]
+    arguments += ["--photos", 8, "--judge-steps", 1, "--realism-minutes", 0, "--no-identity"]
+    assert main([*map(str, arguments), "--json", "--quiet"]) == 0
+    told = capsys.readouterr()
+    assert "NaN" not in told.out and "null" in told.out and not told.err
 
 
 def test_evaluate_on_prepared_photos_and_other_pictures(shared, tmp_path, capsys):
     rows = [row for row in read_rows(shared / "data") if row.path.startswith("lfw")]
-    held_out = {row.person: row for row in rows if is_held_out(row.person)}
+    held_out = {
+        row.person: row
+        for row in rows
+        if is_held_out(row.person) and half_of(row.person) == "report"
+    }
     trained = {row.person: row for row in rows[:40] if not is_held_out(row.person)}
     for row in [*list(held_out.values())[:8], *list(trained.values())[:8]]:
         folder = tmp_path / "photos" / EXPRESSIONS[row.label] / row.person
@@ -208,7 +280,7 @@ def test_evaluate_on_prepared_photos_and_other_pictures(shared, tmp_path, capsys
     Image.new("RGB", (64, 64)).save(others / "black.png")
     (others / "broken.png").write_bytes(b"no picture")
     arguments = ["evaluate", "sargan_flow_128.lfw", "--data", prepared, "--pictures", others]
-    arguments += ["--run", tmp_path / "run", "--photos", 8, "--judge-minutes", 0.001]
+    arguments += ["--run", tmp_path / "run", "--photos", 8, "--judge-steps", 1]
     arguments += ["--realism-minutes", 0, "--json"]
     capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 0
@@ -218,7 +290,7 @@ def test_evaluate_on_prepared_photos_and_other_pictures(shared, tmp_path, capsys
     assert "black.png: no face found" in told.err and "broken.png" in told.err
     tones = model["skin_tones"].values()
     assert sum(tone["photos"] for tone in tones) == json.loads(told.out)["photos"]
-    assert all(0 <= tone["fvs"] <= 1 for tone in tones)
+    assert all(0 <= tone["fvs"]["value"] <= 1 for tone in tones)
 
     shutil.rmtree(tmp_path / "photos")
     assert main([str(argument) for argument in arguments]) == 1
@@ -226,12 +298,19 @@ def test_evaluate_on_prepared_photos_and_other_pictures(shared, tmp_path, capsys
 
 
 def test_a_judge_is_kept_for_the_photos_and_labels_it_learnt_from(data, tmp_path):
-    faces = load_faces(data, tmp_path / "crops_128.npy")
-    first = trained_judge("resnet10t", faces, tmp_path, 0.001)
-    again = trained_judge("resnet10t", faces, tmp_path, 5)
+    faces = load_faces(data, tmp_path)
+    first = trained_judge("resnet10t", faces, tmp_path, 2)
+    (kept,) = tmp_path.glob("judge_resnet10t_*.pt")
+    written = kept.stat().st_mtime_ns
+    again = trained_judge("resnet10t", faces, tmp_path, 2)
+    assert kept.stat().st_mtime_ns == written
     assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
-    trained_judge("resnet10t", replace(faces, shares=faces.shares.flip(0)), tmp_path, 0.001)
-    assert len(list(tmp_path.glob("judge_resnet10t_*.pt"))) == 2
+    trained_judge("resnet10t", faces, tmp_path, 1)
+    trained_judge("resnet10t", replace(faces, shares=faces.shares.flip(0)), tmp_path, 2)
+    assert len(list(tmp_path.glob("judge_resnet10t_*.pt"))) == 3
+    kept.write_bytes(b"none")
+    with pytest.raises(SarganError, match=kept.name):
+        trained_judge("resnet10t", faces, tmp_path, 2)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +327,7 @@ def test_evaluate_refuses_before_it_trains_judges(arguments, reason, data, tmp_p
     if "--run" not in arguments:
         arguments += ["--run", str(tmp_path / "run")]
     code = main(["evaluate", *arguments, "--data", str(data)])
-    assert code == (2 if "nobody" in arguments else 1)
+    assert code == (2 if {"nobody", "sheet.tiff"} & set(arguments) else 1)
     assert reason in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.npy")) and not list(tmp_path.rglob("*.pt"))
 

@@ -39,6 +39,15 @@ def test_class_folders_take_aliases_and_name_strangers(tmp_path):
     listing = read_listing(tmp_path)
     assert told(listing) == [("1.jpg", "ann", "happy"), ("2.png", "2", "angry")]
     assert listing.left_out == {"expression 'bored'": 1}
+    assert listing.nameless == 1
+
+
+def test_csv_of_a_spreadsheet_with_a_short_row(tmp_path):
+    text = "path,person,expression\nx.jpg,ann,happy\ny.jpg\n,bob,sad\n"
+    (tmp_path / "list.csv").write_text(text, encoding="utf-8-sig")
+    listing = read_listing(tmp_path / "list.csv")
+    assert told(listing) == [("x.jpg", "ann", "happy")]
+    assert listing.left_out == {"rows without path, person or expression": 2}
 
 
 def test_csv(tmp_path):
@@ -129,9 +138,9 @@ def test_prepare_then_load(photos, tmp_path, scrfd_path, capsys):
     assert reasons["sad/bob/3.png"] == "no face found"
     assert "PNG" in reasons["sad/bob/4.png"] or "image" in reasons["sad/bob/4.png"]
 
-    faces = load_faces(destination, tmp_path / "unused.npy")
+    faces = load_faces(destination, tmp_path)
     with pytest.raises(SarganError, match="prepare with --size 192"):
-        load_faces(destination, tmp_path / "unused.npy", size=192)
+        load_faces(destination, tmp_path, size=192)
     assert faces.paths == ["happy/ann/1.png", "sad/bob/2.png"]
     assert faces.people == ["ann", "bob"]
     assert [EXPRESSIONS[k] for k in faces.labels] == ["happy", "sad"]
@@ -151,14 +160,18 @@ def test_prepare_goes_on_and_refuses_what_is_not_its_own(photos, tmp_path, scrfd
 
     monkeypatch.setattr(preparation, "PHOTOS_PER_SHARD", 2)
     listed, destination = read_listing(photos).photos, tmp_path / "crops"
-    shards = preparation.prepare(listed, photos, destination, Counting())
+    shards = preparation.prepare(listed, photos, destination, Counting(), "1")
     assert next(shards).photos == 2
     shards.close()
+    with pytest.raises(SarganError, match="only 2 of 4 photos are prepared"):
+        load_shards(destination)
+    with pytest.raises(SarganError, match="found by another detector"):
+        list(preparation.prepare(listed, photos, destination, Counting(), "2"))
     again = Counting()
-    done = list(preparation.prepare(listed, photos, destination, again))
+    done = list(preparation.prepare(listed, photos, destination, again, "1"))
     assert sum(shard.photos for shard in done) == 4
     assert again.looks == 1  # the first shard was kept, and one photo of the second is damaged
     with pytest.raises(SarganError, match="crops of other photos"):
-        list(preparation.prepare(listed[:3], photos, destination, Counting()))
+        list(preparation.prepare(listed[:3], photos, destination, Counting(), "1"))
     with pytest.raises(SarganError, match="holds no prepared faces"):
         load_shards(destination)

@@ -14,7 +14,7 @@ import torch
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training import relabel
-from sargan_training.data import Crops, FaceSet, balanced_indices, load_faces
+from sargan_training.data import Crops, FaceSet, balanced_weights, load_faces
 from sargan_training.face_api import NAME, THEIR_EXPRESSIONS, FaceApiExpression, read_weights
 
 pytest_plugins = ["lfw_stage"]
@@ -92,15 +92,24 @@ def test_relabel_writes_what_training_reads(package, data, tmp_path, monkeypatch
     command = ["relabel", *map(str, arguments), "--output", str(output)]
     monkeypatch.setattr(sys, "argv", command)
     relabel.main()
-    cache = tmp_path / "runs" / "crops_128.npy"
-    hard, soft = load_faces(data, cache), load_faces(data, cache, second_opinion=output)
+    folder = tmp_path / "runs"
+    hard, soft = load_faces(data, folder), load_faces(data, folder, second_opinion=output)
     torch.testing.assert_close(soft.shares.sum(1), torch.ones(40), atol=1e-3, rtol=0)
     own = soft.shares[torch.arange(40), hard.labels]
     assert (own >= 0.45).all() and (own < 1).any()
 
     output.write_text("\n".join(output.read_text().splitlines()[:-1]))
     with pytest.raises(SarganError, match=r"opinions\.csv says nothing of person39"):
-        load_faces(data, cache, second_opinion=output)
+        load_faces(data, folder, second_opinion=output)
+
+
+def test_what_is_no_package_is_one_clear_line(tmp_path):
+    (tmp_path / "text.tgz").write_text("no archive")
+    with tarfile.open(tmp_path / "empty.tgz", "w:gz"):
+        pass
+    for name in ("text.tgz", "empty.tgz", "nowhere.tgz"):
+        with pytest.raises(SarganError, match=rf"{name}: is no npm package of face-api"):
+            read_weights(tmp_path / name)
 
 
 def test_drawing_is_balanced_over_soft_labels():
@@ -110,7 +119,7 @@ def test_drawing_is_balanced_over_soft_labels():
     shares[90:, 0], shares[90:, 1] = 0.5, 0.5
     faces = FaceSet(Crops([np.zeros((100, 1, 1, 3), np.uint8)]), shares, ["a"] * 100, ["b"] * 100)
     assert faces.labels.max() == 0
-    drawn = shares[balanced_indices(faces.shares, 4000)].mean(0)
+    drawn = shares[torch.multinomial(balanced_weights(faces.shares), 4000, True)].mean(0)
     # 90 sure photos of weight 1/95, 10 of weight (1/95 + 1/5) / 2: half of the latter's mass.
     expected = 0.5 * 10 * (1 / 95 + 1 / 5) / 2 / (90 / 95 + 10 * (1 / 95 + 1 / 5) / 2)
     assert abs(drawn[1].item() - expected) < 0.03

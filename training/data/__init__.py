@@ -13,28 +13,28 @@ from sargan_training.data.annotated import (
     read_rows,
 )
 from sargan_training.data.crops import MARGIN, Crops, aligned_crop, central, margin_of, to_unit
-from sargan_training.data.faces import FaceSet, balanced_indices, balanced_weights, is_held_out
+from sargan_training.data.faces import FaceSet, balanced_weights, half_of, is_held_out
 from sargan_training.data.layouts import pictures_under
 from sargan_training.data.photos import FaceRow, read_photo
 from sargan_training.data.shards import is_prepared, load_shards, read_shard_rows
 
 
 def load_faces(
-    data: Path, cache: Path, size: int = 128, second_opinion: Path | None = None
+    data: Path, folder: Path, size: int = 128, second_opinion: Path | None = None
 ) -> FaceSet:
     """All labelled faces of a data set.
 
     Args:
         data: a folder that ``sargan-cli train prepare`` made, or photographs that come with
             landmarks, see :mod:`sargan_training.data.annotated`.
-        cache: where the crops of the latter are kept.
+        folder: where the crops of the latter are kept.
         size: of their canonical crop.
         second_opinion: a CSV of path and seven probabilities that softens the labels.
 
     Raises:
         SarganError: when there is no such data, or the crops are of another size.
     """
-    faces = load_shards(data) if _is_prepared(data) else load_annotated(data, cache, size)
+    faces = load_shards(data) if _is_prepared(data) else load_annotated(data, folder, size)
     side = size + 2 * margin_of(size)
     if faces.crops.side != side:
         raise SarganError(
@@ -81,9 +81,9 @@ __all__ = [
     "FaceSet",
     "aligned_crop",
     "annotated_points",
-    "balanced_indices",
     "balanced_weights",
     "central",
+    "half_of",
     "is_held_out",
     "load_annotated",
     "load_faces",

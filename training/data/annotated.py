@@ -7,15 +7,17 @@ Reads the official layout of Labeled Faces in the Wild beside two files: ``expre
 from __future__ import annotations
 
 import csv
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
+from sargan_plugin.detector_files import first_line, usable_cpus
 from sargan_plugin.errors import SarganError
-from sargan_plugin.expressions import EXPRESSIONS
-from sargan_plugin.images import replacing
+from sargan_plugin.expressions import EXPRESSIONS, UnknownExpressionError, canonical_name
+from sargan_plugin.images import printable_name, replacing
 from sargan_training.data.crops import Crops, aligned_crop, margin_of
 from sargan_training.data.faces import FaceSet
 from sargan_training.data.photos import FaceRow, read_photo
@@ -28,11 +30,26 @@ def read_rows(root: Path, max_disagreement: float = 0.22) -> list[FaceRow]:
 
     Faces whose two annotators differ by more than ``max_disagreement`` eye distances at any of
     the five points (hidden or strongly turned faces) are left out.
+
+    Raises:
+        SarganError: when one of the files lacks a column or holds what it cannot.
     """
-    with (root / "expressions.csv").open(newline="") as stream:
+    try:
+        return _read_rows(root, max_disagreement)
+    except UnknownExpressionError as error:
+        raise SarganError(f"{printable_name(root / 'expressions.csv')}: {error}") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise SarganError(
+            f"{printable_name(root)}: expressions.csv and faces.csv are not as training reads "
+            f"them ({type(error).__name__}: {first_line(error)})."
+        ) from error
+
+
+def _read_rows(root: Path, max_disagreement: float) -> list[FaceRow]:
+    with (root / "expressions.csv").open(newline="", encoding="utf-8-sig") as stream:
         labels = {row["path"]: row for row in csv.DictReader(stream)}
     rows = []
-    with (root / "faces.csv").open(newline="") as stream:
+    with (root / "faces.csv").open(newline="", encoding="utf-8-sig") as stream:
         for face in csv.DictReader(stream):
             label = labels.get(face["path"])
             if label is None or face["face"] != "0":
@@ -41,7 +58,7 @@ def read_rows(root: Path, max_disagreement: float = 0.22) -> list[FaceRow]:
             eyes = np.linalg.norm(derived[0] - derived[1])
             if eyes < 12 or np.abs(derived - detected).max() > max_disagreement * eyes:
                 continue
-            expression = EXPRESSIONS.index(label["expression"])
+            expression = EXPRESSIONS.index(canonical_name(label["expression"]))
             rows.append(FaceRow(face["path"], label["person"], expression, derived))
     return rows
 
@@ -52,39 +69,37 @@ def annotated_points(face: dict[str, str], who: str) -> np.ndarray:
     return np.array(points, dtype=np.float32)
 
 
-class _Photos(Dataset):
-    def __init__(self, root: Path, rows: list[FaceRow], size: int) -> None:
-        self.root, self.rows, self.size = root, rows, size
+def load_annotated(root: Path, folder: Path, size: int) -> FaceSet:
+    """Align and cut every labelled face along the given landmarks.
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        torch.set_num_threads(1)
-        row = self.rows[index]
-        photo = read_photo(self.root / row.path)
-        return aligned_crop(photo, row.landmarks, self.size, margin_of(self.size))
-
-
-def load_annotated(root: Path, cache: Path, size: int) -> FaceSet:
-    """Align and cut every labelled face along the given landmarks; crops are kept as ``cache``.
+    The crops are kept in ``folder``, under a name that says of which photos and landmarks.
 
     Raises:
-        SarganError: when ``cache`` holds the crops of other photos.
+        SarganError: when a file is not as it should be; the message names it.
     """
     rows = read_rows(root)
+    cache = folder / f"crops_{size}_{_digest(rows)}.npy"
     if not cache.exists():
-        loader = DataLoader(_Photos(root, rows, size), batch_size=64, num_workers=2)
-        crops = np.concatenate([batch.numpy() for batch in loader])
-        cache.parent.mkdir(parents=True, exist_ok=True)
+
+        def cut(row: FaceRow) -> np.ndarray:
+            photo = read_photo(root / row.path)
+            return aligned_crop(photo, row.landmarks, size, margin_of(size))
+
+        with ThreadPoolExecutor(usable_cpus(), "crops") as pool:
+            crops = np.stack(list(pool.map(cut, rows)))
+        folder.mkdir(parents=True, exist_ok=True)
         with replacing(cache) as temporary, temporary.open("wb") as stream:
             np.save(stream, crops)
-    crops = Crops([np.load(cache, mmap_mode="r")])
-    if len(crops) != len(rows):
-        raise SarganError(f"{cache} does not belong to {root}; delete it and start again.")
     return FaceSet(
-        crops,
+        Crops([np.load(cache, mmap_mode="r")]),
         torch.eye(len(EXPRESSIONS))[[row.label for row in rows]],
         [row.person for row in rows],
         [row.path for row in rows],
     )
+
+
+def _digest(rows: list[FaceRow]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(row.path.encode("utf-8", "surrogateescape") + row.landmarks.tobytes())
+    return digest.hexdigest()[:12]

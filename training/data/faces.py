@@ -22,8 +22,17 @@ HAND_WEIGHT = 0.45
 
 def is_held_out(person: str, share: float = 0.12) -> bool:
     """Whether a person belongs to the people no model is trained on; stable for ever."""
-    digest = hashlib.sha256(f"sargan:{person}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") / 2**32 < share
+    return int.from_bytes(_digest(person)[:4], "big") / 2**32 < share
+
+
+def half_of(person: str) -> str:
+    """Whether a held-out person is one to ``"choose"`` checkpoints by, or one to ``"report"``
+    figures of; stable for ever."""
+    return "report" if _digest(person)[4] & 1 else "choose"
+
+
+def _digest(person: str) -> bytes:
+    return hashlib.sha256(f"sargan:{person}".encode("utf-8", "surrogateescape")).digest()
 
 
 @dataclass
@@ -62,6 +71,10 @@ class FaceSet:
         """(people to train on, people held out)."""
         held_out = np.array([is_held_out(person) for person in self.people])
         return self.subset(~held_out), self.subset(held_out)
+
+    def to_choose_by(self) -> FaceSet:
+        """Those people by whom checkpoints may be chosen."""
+        return self.subset(np.array([half_of(person) == "choose" for person in self.people]))
 
     def softened_by(self, second_opinion: Path) -> FaceSet:
         """The same faces with labels softened by a CSV that ``relabel.py`` wrote.
@@ -105,8 +118,3 @@ def balanced_weights(shares: torch.Tensor) -> torch.Tensor:
     """Weights ``(N,)`` to draw photos by so that every expression is shown equally often, soft
     labels counted as such."""
     return shares @ (1 / shares.sum(dim=0).clamp(min=1))
-
-
-def balanced_indices(shares: torch.Tensor, count: int) -> torch.Tensor:
-    """Draw indices by :func:`balanced_weights`."""
-    return torch.multinomial(balanced_weights(shares), count, replacement=True)

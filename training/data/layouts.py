@@ -29,10 +29,17 @@ class LabelledPhoto:
 
 @dataclass
 class Listing:
-    """The photos of a data set, and how many were left out for each reason."""
+    """The photos of a data set.
+
+    Attributes:
+        photos: with label and person.
+        left_out: how many were left out for each reason.
+        nameless: how many say nothing of who they show, so that each counts as another person.
+    """
 
     photos: list[LabelledPhoto] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    nameless: int = 0
 
     def add(self, path: Path, person: str, expression: str) -> None:
         """Take a photo in, unless its expression is none of ours."""
@@ -59,20 +66,24 @@ def read_class_folders(root: Path) -> Listing:
     listing = Listing()
     for path in pictures_under(root):
         expression, *between = path.relative_to(root).parts[:-1] or ("",)
-        person = between[0] if between else path.stem
-        listing.add(path, person, expression)
+        before = len(listing.photos)
+        listing.add(path, between[0] if between else path.stem, expression)
+        listing.nameless += 0 if between else len(listing.photos) - before
     return listing
 
 
 def read_csv(file: Path) -> Listing:
     """A CSV with the columns path (relative to the CSV's folder), person and expression."""
     listing = Listing()
-    with file.open(newline="", encoding="utf-8") as stream:
+    with file.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
         missing = {"path", "person", "expression"} - set(reader.fieldnames or ())
         if missing:
             raise SarganError(f"{printable_name(file)}: has no column {', '.join(sorted(missing))}")
         for row in reader:
+            if not (row["path"] and row["person"] and row["expression"]):
+                listing.left_out["rows without path, person or expression"] += 1
+                continue
             listing.add(file.parent / row["path"], row["person"], row["expression"])
     return listing
 

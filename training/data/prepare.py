@@ -31,12 +31,12 @@ class Prepared:
 
     Attributes:
         photos: how many were looked at.
-        faces: how many crops they gave.
+        people: who is on each crop that they gave.
         skipped: each left-out photo's path and the reason.
     """
 
     photos: int
-    faces: int
+    people: list[str]
     skipped: list[dict[str, str]]
 
 
@@ -45,6 +45,7 @@ def prepare(
     source: Path,
     destination: Path,
     detector: Detector,
+    detector_digest: str,
     *,
     size: int = 128,
     workers: int = 2,
@@ -58,15 +59,16 @@ def prepare(
         source: folder that photos are named after.
         destination: folder of the shards; made when it is missing.
         detector: finds faces; threads share it.
+        detector_digest: says which one it is.
         size: side of the canonical crop; 16 px of surroundings for 128 are kept on every side.
         workers: threads that decode, detect and align.
 
     Raises:
-        SarganError: when ``destination`` holds shards of other photos or another size, or cannot
-            be written to.
+        SarganError: when ``destination`` holds shards of other photos, of another size or found by
+            another detector, or cannot be written to.
     """
     names = [photo_name(photo.path, source) for photo in photos]
-    _claim(destination, source, names, photos, size)
+    _claim(destination, source, names, photos, size, detector_digest)
     with ThreadPoolExecutor(workers, "prepare") as pool:
         for number, start in enumerate(range(0, len(photos), PHOTOS_PER_SHARD)):
             part = slice(start, start + PHOTOS_PER_SHARD)
@@ -74,7 +76,8 @@ def prepare(
             facts = read_facts(name)
             if facts is None:
                 facts = _make_shard(name, names[part], photos[part], detector, size, pool)
-            yield Prepared(len(names[part]), len(facts["faces"]), facts["skipped"])
+            people = [face["person"] for face in facts["faces"]]
+            yield Prepared(len(names[part]), people, facts["skipped"])
 
 
 def photo_name(path: Path, source: Path) -> str:
@@ -88,15 +91,21 @@ def _claim(
     names: Sequence[str],
     photos: Sequence[LabelledPhoto],
     size: int,
+    detector_digest: str,
 ) -> None:
-    """Mark a folder as belonging to these photos and this size, or find that it does.
+    """Mark a folder as belonging to these photos, size and detector, or find that it does.
 
     Where the photos lie may change; it is written down for those who want them at full size.
     """
     lines = [f"{n}\t{photo.person}\t{photo.label}" for n, photo in zip(names, photos, strict=True)]
     listed = "\n".join(lines)
     digest = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
-    settings = {"size": size, "photos": len(photos), "listing": digest}
+    settings = {
+        "size": size,
+        "photos": len(photos),
+        "listing": digest,
+        "detector": detector_digest,
+    }
     here = settings | {"source": str(source.absolute())}
     file = destination / SETTINGS
     try:
@@ -115,8 +124,8 @@ def _claim(
         found = None
     if found != here:
         raise SarganError(
-            f"{printable_name(destination)}: holds crops of other photos or of another size; "
-            "choose another folder or remove it."
+            f"{printable_name(destination)}: holds crops of other photos, of another size or "
+            "found by another detector; choose another folder or remove it."
         )
 
 

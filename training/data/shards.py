@@ -89,7 +89,7 @@ def read_shard_rows(folder: Path) -> tuple[Path, list[FaceRow]]:
         SarganError: when the folder holds no finished shards, or ones of an earlier version.
     """
     faces = [face for _, of_shard in _finished(folder) for face in of_shard]
-    source = json.loads((folder / SETTINGS).read_text()).get("source")
+    source = _settings(folder).get("source")
     if source is None or not all("landmarks" in face for face in faces):
         raise SarganError(
             f"{printable_name(folder)}: does not say where its photos lie; prepare it once more "
@@ -108,12 +108,33 @@ def read_shard_rows(folder: Path) -> tuple[Path, list[FaceRow]]:
 
 def _finished(folder: Path) -> list[tuple[ShardName, list[dict[str, Any]]]]:
     """The complete shards that hold faces, and what they say of each."""
-    shards = []
+    shards, looked_at = [], 0
     for path in sorted(folder.glob("shard_*.json")):
         name = ShardName(folder, int(path.stem.removeprefix("shard_")))
         facts = read_facts(name)
-        if facts is not None and facts["faces"]:
+        if facts is None:
+            continue
+        looked_at += len(facts["faces"]) + len(facts["skipped"])
+        if facts["faces"]:
             shards.append((name, facts["faces"]))
+    photos = _settings(folder)["photos"]
+    if looked_at < photos:
+        raise SarganError(
+            f"{printable_name(folder)}: only {looked_at} of {photos} photos are prepared; train "
+            "prepare goes on where it stopped."
+        )
     if not shards:
         raise SarganError(f"{printable_name(folder)}: holds no prepared faces; see train prepare.")
     return shards
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """What ``prepare`` wrote of the folder's making."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text())
+        settings["photos"] + 0
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SarganError(
+            f"{printable_name(folder / SETTINGS)}: is not as train prepare writes it."
+        ) from error
+    return settings

@@ -7,35 +7,73 @@ from dataclasses import dataclass
 
 import numpy as np
 
+DRAWS = 1000
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval, over so many photos."""
+    """A figure with its 95 % interval, over so many photos."""
 
-    mean: float
+    value: float
     low: float
     high: float
     photos: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} ({self.low:.2f}-{self.high:.2f})"
+        return self.told(2)
+
+    def told(self, digits: int) -> str:
+        """The figure and its interval, or a dash where there were no photos to measure it on."""
+        if np.isnan(self.value):
+            return "-"
+        return f"{self.value:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
 
 
-def estimate(values: np.ndarray, people: Sequence[str], draws: int = 1000) -> Estimate:
-    """The mean of one value a photo; people are drawn anew, not photos: theirs are alike.
+def drawn(people: Sequence[str], seed: int = 0) -> np.ndarray:
+    """How often each photo is drawn ``(draws, N)``, when people are drawn anew with replacement.
+
+    People and not photos: those of one person are alike.
+    """
+    names, person = np.unique(np.asarray(people), return_inverse=True)
+    chosen = np.random.default_rng(seed).integers(0, len(names), (DRAWS, len(names)))
+    # Names of every draw apart from those of the others, to count all at once.
+    apart = chosen + np.arange(DRAWS)[:, None] * len(names)
+    times = np.bincount(apart.ravel(), minlength=DRAWS * len(names)).reshape(DRAWS, len(names))
+    return times[:, person].astype(np.float64)
+
+
+def estimated(value: float, samples: np.ndarray, photos: int) -> Estimate:
+    """A figure whose interval is that of its finite samples ``(draws,)``."""
+    samples = samples[np.isfinite(samples)]
+    if not len(samples):
+        return Estimate(float("nan"), float("nan"), float("nan"), photos)
+    low, high = np.quantile(samples, [0.025, 0.975])
+    return Estimate(float(value), low.item(), high.item(), photos)
+
+
+def estimate(values: np.ndarray, people: Sequence[str]) -> Estimate:
+    """The mean of a value for each photo, or the mean of the means of several.
 
     Args:
-        values: ``(N,)`` numbers or truths.
+        values: ``(N,)`` or ``(N, K)`` numbers or truths, NaN where a photo was not measured.
         people: who is in each photo.
-        draws: of the bootstrap.
     """
-    values = np.asarray(values, dtype=np.float64)
-    if not len(values):
+    values = np.asarray(values, dtype=np.float64).reshape(len(people), -1)
+    known = ~np.isnan(values)
+    photos = int(known.any(axis=1).sum())
+    if not photos:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    names, person = np.unique(np.asarray(people), return_inverse=True)
-    sums = np.bincount(person, values, len(names))
-    counts = np.bincount(person, minlength=len(names))
-    chosen = np.random.default_rng(0).integers(0, len(names), (draws, len(names)))
-    means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Estimate(values.mean().item(), low.item(), high.item(), len(values))
+
+    def mean(times: np.ndarray) -> np.ndarray:
+        counts = times @ known
+        means = np.divide(
+            times @ np.where(known, values, 0),
+            counts,
+            out=np.full(counts.shape, np.nan),
+            where=counts > 0,
+        )
+        there = ~np.isnan(means)
+        total = np.where(there, means, 0).sum(axis=1)
+        return np.divide(total, there.sum(axis=1), out=total * np.nan, where=there.any(axis=1))
+
+    return estimated(mean(np.ones((1, len(people))))[0], mean(drawn(people)), photos)

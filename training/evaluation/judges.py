@@ -8,6 +8,7 @@ given.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from sargan_plugin.expressions import EXPRESSIONS
-from sargan_training.checkpoints import replace_with
+from sargan_training.checkpoints import read_state, replace_with, set_state
 from sargan_training.data import MARGIN, Crops, FaceSet, central, to_unit
 from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
 from sargan_training.pretrain import train_classifier
@@ -55,17 +56,29 @@ class FaceApiJudge(nn.Module):
         return self.network(images[..., cut:-cut, cut:-cut])
 
 
-def trained_judge(name: str, train: FaceSet, folder: Path, minutes: float) -> Backbone:
-    """A judge trained for so many minutes, or the one that ``folder`` keeps from last time, if
-    that was trained on the same photos and labels."""
-    torch.manual_seed(BACKBONES.index(name) + 11)
-    judge = Backbone(name).to(memory_format=torch.channels_last)
-    saved = folder / f"judge_{name}_{train.digest[:12]}.pt"
+def trained_judge(
+    name: str,
+    train: FaceSet,
+    folder: Path,
+    steps: int,
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] = print,
+) -> Backbone:
+    """A judge trained for so many steps, or the one that ``folder`` keeps from last time, if that
+    was trained as long on the same photos and labels.
+
+    Raises:
+        SarganError: when what ``folder`` keeps cannot be read.
+    """
+    seed = BACKBONES.index(name) + 11
+    torch.manual_seed(seed)
+    judge = Backbone(name).to(device, memory_format=torch.channels_last)
+    saved = folder / f"judge_{name}_{steps}_{train.digest[:12]}.pt"
     if saved.exists():
-        judge.load_state_dict(torch.load(saved, weights_only=True))
+        set_state(saved, {"judge": read_state(saved, torch.device(device))}, {"judge": judge})
     else:
         lessons = Pretraining(
-            minutes=minutes,
+            steps=steps,
             batch=32,
             rate=1e-3,
             weight_decay=0.02,
@@ -74,7 +87,7 @@ def trained_judge(name: str, train: FaceSet, folder: Path, minutes: float) -> Ba
         )
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = saved.with_suffix(".unfinished")
-        train_classifier(judge.network, train, lessons, unfinished=unfinished)
+        train_classifier(judge.network, train, lessons, seed, unfinished=unfinished, say=say)
         replace_with(saved, lambda partial: torch.save(judge.state_dict(), partial))
     return judge.eval().requires_grad_(False)
 
@@ -82,7 +95,20 @@ def trained_judge(name: str, train: FaceSet, folder: Path, minutes: float) -> Ba
 @torch.no_grad()
 def readings(judge: nn.Module, crops: torch.Tensor | Crops) -> torch.Tensor:
     """Probabilities ``(N, 7)`` that a judge gives to uint8 crops ``(N, 3, 160, 160)``."""
-    return torch.cat([judge(to_unit(part)).softmax(dim=1) for part in crops.split(64)])
+    return _by_parts(lambda images: judge(images).softmax(dim=1), judge, crops)
+
+
+@torch.no_grad()
+def features(judge: Backbone, crops: torch.Tensor | Crops) -> torch.Tensor:
+    """What the last layer of a judge sees of uint8 crops, ``(N, C)``."""
+    return _by_parts(judge.features, judge, crops)
+
+
+def _by_parts(
+    function: Callable[[torch.Tensor], torch.Tensor], judge: nn.Module, crops: torch.Tensor | Crops
+) -> torch.Tensor:
+    device = next(judge.parameters()).device
+    return torch.cat([function(to_unit(part.to(device))).cpu() for part in crops.split(64)])
 
 
 def compressed(crops: torch.Tensor, quality: int = 75) -> torch.Tensor:

@@ -4,45 +4,88 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
 
+from sargan_training.data import to_unit
+from sargan_training.evaluation.intervals import Estimate, drawn, estimated
 from sargan_training.precision import fast_autocast
 
 
-def area_under_curve(positive: torch.Tensor, negative: torch.Tensor) -> float:
-    """Chance that a positive scores above a negative, ties counting half."""
+@dataclass(frozen=True)
+class TwoSampleTest:
+    """What became of the attempt to tell edits from photos.
+
+    Attributes:
+        auc: area under the curve; 0.5 is chance.
+        steps: how long the network was trained; a busy machine does fewer in its minutes.
+    """
+
+    auc: Estimate
+    steps: int
+
+
+def area_under_curve(
+    positive: torch.Tensor, negative: torch.Tensor, people: Sequence[str], others: Sequence[str]
+) -> Estimate:
+    """Chance that a positive scores above a negative, ties counting half.
+
+    Args:
+        positive: scores ``(N,)``.
+        negative: scores ``(M,)``.
+        people: whose each positive is.
+        others: whose each negative is.
+    """
     difference = positive[:, None] - negative[None]
-    return ((difference > 0).float() + 0.5 * (difference == 0).float()).mean().item()
+    above = ((difference > 0).double() + 0.5 * (difference == 0).double()).numpy()
+    names = sorted({*people, *others})
+    times = drawn(names)  # the same people's positives and negatives are drawn together
+    index = {name: number for number, name in enumerate(names)}
+    of_positive, of_negative = (
+        times[:, [index[name] for name in each]] for each in (people, others)
+    )
+    pairs = of_positive.sum(axis=1) * of_negative.sum(axis=1)
+    total = ((of_positive @ above) * of_negative).sum(axis=1)
+    samples = np.divide(total, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    return estimated(above.mean(), samples, len(negative))
 
 
 def two_sample_test(
-    photos: torch.Tensor, edits: torch.Tensor, people: Sequence[str], minutes: float = 3
-) -> float:
-    """Area under the curve of a fresh network that tells edits from photos; 0.5 is chance.
+    photos: torch.Tensor,
+    edits: Sequence[torch.Tensor],
+    asked: torch.Tensor,
+    people: Sequence[str],
+    minutes: float = 3,
+    device: torch.device | str = "cpu",
+) -> TwoSampleTest:
+    """Train a fresh network to tell edits from photos, and score it on other people.
 
     Args:
-        photos: ``(N, 3, S, S)`` in [-1, 1], row i of ``people[i]``.
-        edits: the edited photos, in the same order.
+        photos: uint8 ``(N, 3, S, S)``, row i of ``people[i]``.
+        edits: the photos edited towards each of K expressions, in the same order.
+        asked: ``(N, K)``: which edits count; one towards what a photo shows is hardly one.
         people: half of them are trained on, the others scored.
         minutes: of training.
+        device: to train on.
     """
     torch.manual_seed(1)
     seen = set(sorted(set(people))[::2])
     inside = torch.tensor([person in seen for person in people])
-    network = timm.create_model("resnet10t", num_classes=1)
+    network = timm.create_model("resnet10t", num_classes=1).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
-    train_photos, train_edits = photos[inside], edits[inside]
-    target = torch.cat([torch.zeros(16), torch.ones(16)])
-    start = time.monotonic()
+    train_photos = photos[inside]
+    train_edits = torch.cat([edit[inside & asked[:, k]] for k, edit in enumerate(edits)])
+    target = torch.cat([torch.zeros(16), torch.ones(16)]).to(device)
+    start, steps = time.monotonic(), 0
     while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * (1 - spent)
-        images = torch.cat(
-            [part[torch.randint(len(part), (16,))] for part in (train_photos, train_edits)]
-        )
+        chosen = [part[torch.randint(len(part), (16,))] for part in (train_photos, train_edits)]
+        images = to_unit(torch.cat(chosen).to(device))
         if torch.rand(()) < 0.5:
             images = images.flip(-1)
         with fast_autocast(images.device):
@@ -51,31 +94,59 @@ def two_sample_test(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        steps += 1
     network.eval()
-    with torch.no_grad():
-        scores = [
-            torch.cat([network(part)[:, 0] for part in images[~inside].split(64)])
-            for images in (edits, photos)
-        ]
-    return area_under_curve(*scores)
+
+    @torch.no_grad()
+    def scores(images: torch.Tensor) -> torch.Tensor:
+        parts = [network(to_unit(part.to(device)))[:, 0] for part in images.split(64)]
+        return torch.cat(parts).cpu()
+
+    rows = [(~inside & asked[:, k]).nonzero()[:, 0] for k in range(len(edits))]
+    edited = torch.cat([scores(edit[row]) for edit, row in zip(edits, rows, strict=True)])
+    others = (~inside).nonzero()[:, 0]
+    auc = area_under_curve(
+        edited,
+        scores(photos[others]),
+        [people[i] for i in torch.cat(rows).tolist()],
+        [people[i] for i in others.tolist()],
+    )
+    return TwoSampleTest(auc, steps)
 
 
-def kernel_distance(a: torch.Tensor, b: torch.Tensor) -> float:
+def kernel_distance(
+    a: torch.Tensor, b: torch.Tensor, people_a: Sequence[str], people_b: Sequence[str]
+) -> Estimate:
     """KID: unbiased squared maximum mean discrepancy with the kernel (x.y / C + 1)^3.
 
     Args:
         a: features ``(N, C)`` of one set.
-        b: features ``(M, C)`` of the other; N and M at least 2.
+        b: features ``(M, C)`` of the other; without two of each there is no figure.
+        people_a: whose each row of a is.
+        people_b: whose each row of b is.
 
     Source: Binkowski et al., "Demystifying MMD GANs" (2018).
     """
+    a, b = a.double().numpy(), b.double().numpy()
 
-    def kernel(x, y):
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return (x @ y.T / x.shape[1] + 1) ** 3
 
-    def within(x):
-        values = kernel(x, x)
-        return (values.sum() - values.diagonal().sum()) / (len(x) * (len(x) - 1))
+    within_a, within_b, between = kernel(a, a), kernel(b, b), kernel(a, b)
 
-    a, b = a.double(), b.double()
-    return (within(a) + within(b) - 2 * kernel(a, b).mean()).item()
+    def distance(times_a: np.ndarray, times_b: np.ndarray) -> np.ndarray:
+        """Of sets that hold each photo so many times; no photo is compared with itself."""
+
+        def mean_within(times: np.ndarray, values: np.ndarray) -> np.ndarray:
+            same = times**2
+            total = ((times @ values) * times).sum(axis=1) - same @ values.diagonal()
+            return total / (times.sum(axis=1) ** 2 - same.sum(axis=1))
+
+        pairs = times_a.sum(axis=1) * times_b.sum(axis=1)
+        across = ((times_a @ between) * times_b).sum(axis=1) / pairs
+        return mean_within(times_a, within_a) + mean_within(times_b, within_b) - 2 * across
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = distance(np.ones((1, len(a))), np.ones((1, len(b))))[0]
+        samples = distance(drawn(people_a), drawn(people_b, seed=1))
+    return estimated(value, samples, len(a))

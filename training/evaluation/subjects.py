@@ -20,6 +20,7 @@ from sargan_plugin.images import printable_name
 from sargan_training.data import (
     FaceRow,
     aligned_crop,
+    half_of,
     is_held_out,
     load_photo_rows,
     pictures_under,
@@ -107,14 +108,13 @@ def held_out_subjects(data: Path, half: str, photos: int, most: int = 3) -> Subj
     """
     root, rows = load_photo_rows(data)
     rows = [row for row in rows if is_held_out(row.person)]
-    names = sorted({row.person for row in rows})
-    wanted = set(names[half == "report" :: 2])
-    if len(wanted) < 2:
+    names = {row.person for row in rows}
+    rows = [row for row in rows if half_of(row.person) == half]
+    if len({row.person for row in rows}) < 2:
         raise SarganError(
             f"{printable_name(data)}: {len(names)} of its people are held out of training (about "
-            "an eighth, by name), which is too few to measure anything on."
+            f"an eighth, by name), and the half to {half} is too few to measure anything on."
         )
-    rows = [row for row in rows if row.person in wanted]
     order = np.random.default_rng(0).permutation(len(rows))
     count: Counter[str] = Counter()
     chosen = []

@@ -85,7 +85,7 @@ class HingeGame(Game[HingeRecipe]):
         self._last: tuple[tuple[int, Rows], Edited] | None = None
 
     def begin(self, teach: Callable[[nn.Module], None]) -> None:
-        if self.recipe.pretraining.minutes:
+        if self.recipe.pretraining.steps:
             teach(self.reader)
         self.critic.trunk.load_state_dict(self.reader.trunk.state_dict())
 

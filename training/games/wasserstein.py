@@ -64,7 +64,7 @@ class WassersteinGame(Game[WassersteinRecipe]):
         self._last: tuple[tuple[int, Rows], Edited] | None = None
 
     def begin(self, teach: Callable[[nn.Module], None]) -> None:
-        if self.recipe.pretraining.minutes:
+        if self.recipe.pretraining.steps:
             teach(ClassHead(self.discriminator))
 
     def turns(self, step: int) -> list[Turn]:
