@@ -2,7 +2,9 @@
 
     npm pack @vladmandic/face-api@1.7.15
     python -m sargan_training.relabel --data DATA --package vladmandic-face-api-1.7.15.tgz \\
-        --run runs/flow --output runs/opinions.csv
+        --output runs/opinions.csv
+
+The crops of annotated photos are kept beside the output, where runs look for them.
 """
 
 from __future__ import annotations
@@ -35,12 +37,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--package", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    for folder in (arguments.run.parent, arguments.output.parent):
-        make_folder(folder)
-    faces = load_faces(arguments.data, arguments.run.parent)
+    make_folder(arguments.output.parent)
+    faces = load_faces(arguments.data, arguments.output.parent)
     network = FaceApiExpression(read_weights(arguments.package)).eval()
     rows = opinions(network, faces).tolist()
     replace_with(arguments.output, lambda partial: write(partial, faces.paths, rows))

@@ -87,12 +87,12 @@ def test_the_network_answers_in_our_order_of_expressions(package):
 
 
 def test_relabel_writes_what_training_reads(package, data, tmp_path, monkeypatch):
-    output = tmp_path / "opinions.csv"
-    arguments = ["--data", data, "--package", package[0], "--run", tmp_path / "runs" / "x"]
-    command = ["relabel", *map(str, arguments), "--output", str(output)]
+    folder = tmp_path / "runs"
+    output = folder / "opinions.csv"
+    arguments = ["--data", data, "--package", package[0], "--output", output]
+    command = ["relabel", *map(str, arguments)]
     monkeypatch.setattr(sys, "argv", command)
     relabel.main()
-    folder = tmp_path / "runs"
     hard, soft = load_faces(data, folder), load_faces(data, folder, second_opinion=output)
     torch.testing.assert_close(soft.shares.sum(1), torch.ones(40), atol=1e-3, rtol=0)
     own = soft.shares[torch.arange(40), hard.labels]

@@ -1,8 +1,8 @@
-"""Networks that read the expression of a face and were no part of any generator's training.
+"""Networks that read the expression of a face and guide no generator.
 
 Two timm backbones of different kind are trained here, on the people generators are trained on
 too; face-api's network, trained by others on other photographs, is a third when its package is
-given.
+given. Where labels were mixed with its opinion (``relabel.py``), it judges what it taught.
 """
 
 from __future__ import annotations
