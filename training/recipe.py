@@ -177,6 +177,7 @@ class HingeLosses:
 
     Attributes:
         game: of the hinge loss.
+        worst_patches: share of an edit's patches that count in it: those that look least real.
         same: of staying the same where the photo shows what is asked for.
         mask: of how much is painted over.
         mask_variation: of the mask's total variation.
@@ -189,6 +190,7 @@ class HingeLosses:
     """
 
     game: float = between(0, 1e6)
+    worst_patches: float = between(0, 1)
     same: float = between(0, 1e6)
     mask: float = between(0, 1e6)
     mask_variation: float = between(0, 1e6)

@@ -91,6 +91,13 @@ def test_hinge_counts_every_scale_the_same():
     close(hinge_generator([fine, coarse]), -1.0)
 
 
+def test_the_worst_patches_of_each_image_count():
+    fine = torch.tensor([[4.0, -2, 3, 0], [1, 1, 1, 1]])
+    coarse = torch.tensor([[2.0], [-1]])
+    close(hinge_generator([fine, coarse], worst=0.5), -(((-2 + 0) / 2 + 1) / 2 + 0.5) / 2)
+    close(hinge_generator([fine, coarse], worst=1), hinge_generator([fine, coarse]).item())
+
+
 def test_r1_by_hand():
     class Linear(nn.Module):
         def forward(self, images):

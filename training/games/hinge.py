@@ -199,7 +199,7 @@ class HingeGame(Game[HingeRecipe]):
         with self.autocast():
             scores = self.critic(for_critic)
             logits = self.reader(for_reader, draws)
-        game = hinge_generator([score.float() for score in scores])
+        game = hinge_generator([score.float() for score in scores], weights.worst_patches)
         wanted = asked.condition @ self.read_as
         reading = reading_loss(logits, wanted, asked.reading, weights.read_enough)
         same = same_loss(batch.photos, batch.edited, asked.same)
