@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
+import runpy
+import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from PIL import Image
 
+from sargan_cli.app import main
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training.data import half_of, is_held_out, read_rows
 
@@ -24,7 +25,7 @@ def commands():
     return block.replace("\\\n", " ").splitlines()
 
 
-def test_the_smoke_recipe_from_photos_to_an_edit(shared, tmp_path):
+def test_the_smoke_recipe_from_photos_to_an_edit(shared, tmp_path, monkeypatch):
     people = {row.person: row for row in read_rows(shared / "data") if row.path.startswith("lfw")}
     held_out = [row for row in people.values() if is_held_out(row.person)]
     reported = [row for row in held_out if half_of(row.person) == "report"]
@@ -36,16 +37,14 @@ def test_the_smoke_recipe_from_photos_to_an_edit(shared, tmp_path):
         shutil.copy(shared / "data" / row.path, folder)
     shutil.copy(shared / "data" / trained[9].path, tmp_path / "me.jpg")
 
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    monkeypatch.chdir(tmp_path)
     for line in commands():
-        done = subprocess.run(
-            line,
-            shell=True,
-            cwd=tmp_path,
-            env=os.environ | {"PATH": programs},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        program, *arguments = shlex.split(line)
+        if program == "sargan-cli":
+            assert main(arguments) == 0, line
+        else:
+            assert [program, arguments.pop(0)] == ["python", "-m"]
+            monkeypatch.setattr(sys, "argv", arguments)
+            runpy.run_module(arguments[0], run_name="__main__")
     with Image.open(tmp_path / "smoke.jpg") as edited, Image.open(tmp_path / "me.jpg") as photo:
         assert edited.size == photo.size
