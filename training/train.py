@@ -202,9 +202,7 @@ def people(
     fabric: Fabric, data: Path, run: Path, size: int, second_opinion: Path | None
 ) -> tuple[FaceSet, HeldOut | None]:
     """Faces to train on, and photos of held-out people to choose by, if there are any."""
-    # The crops of annotated photos are cut once, by the first process. That draws random numbers,
-    # and the networks made afterwards must not depend on whether and where it was done.
-    with fabric.rank_zero_first(), torch.random.fork_rng(devices=[]):
+    with fabric.rank_zero_first():  # which cuts the crops of annotated photos for all
         faces = load_faces(data, run.parent, size, second_opinion)
     faces, others = faces.split()
     if not len(faces.crops):
