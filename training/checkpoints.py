@@ -84,6 +84,16 @@ def set_state(path: Path, saved: dict[str, Any], parts: dict[str, Stateful]) -> 
         raise _not_resumable(path, error) from error
 
 
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Set a network to the state dictionary that a file holds.
+
+    Raises:
+        SarganError: when it cannot be read or belongs to another network.
+    """
+    weights = read_state(path, next(network.parameters()).device)
+    set_state(path, {"network": weights}, {"network": network})
+
+
 def _not_resumable(path: Path, error: Exception) -> SarganError:
     return SarganError(f"{printable_name(path)}: cannot be resumed from: {_reason(error)}")
 

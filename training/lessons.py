@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sargan_training.checkpoints import read_state, replace_with, set_state
+from sargan_training.checkpoints import load_weights, replace_with
 from sargan_training.data import FaceSet
 from sargan_training.hardware import Fabric
 from sargan_training.interruption import Interruption
@@ -62,8 +62,7 @@ class Lessons:
         if news == INTERRUPTED:
             raise KeyboardInterrupt
         self.say(f"the network that reads expressions starts as {path}")
-        weights = read_state(path, self.fabric.device)
-        set_state(path, {"network": weights}, {"network": network})
+        load_weights(path, network)
 
     def _digest(self, network: nn.Module) -> str:
         lessons = json.dumps([asdict(self.recipe.pretraining), self.recipe.seed])

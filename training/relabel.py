@@ -39,9 +39,9 @@ def main() -> None:
     parser.add_argument("--package", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
+    network = FaceApiExpression(read_weights(arguments.package)).eval()
     make_folder(arguments.output.parent)
     faces = load_faces(arguments.data, arguments.output.parent)
-    network = FaceApiExpression(read_weights(arguments.package)).eval()
     rows = opinions(network, faces).tolist()
     replace_with(arguments.output, lambda partial: write(partial, faces.paths, rows))
 

@@ -12,7 +12,15 @@ from sargan_training.data.annotated import (
     load_annotated,
     read_rows,
 )
-from sargan_training.data.crops import MARGIN, Crops, aligned_crop, central, margin_of, to_unit
+from sargan_training.data.crops import (
+    MARGIN,
+    Crops,
+    aligned_crop,
+    by_parts,
+    central,
+    margin_of,
+    to_unit,
+)
 from sargan_training.data.faces import FaceSet, balanced_weights, half_of, is_held_out
 from sargan_training.data.layouts import pictures_under
 from sargan_training.data.photos import FaceRow, read_photo
@@ -82,6 +90,7 @@ __all__ = [
     "aligned_crop",
     "annotated_points",
     "balanced_weights",
+    "by_parts",
     "central",
     "half_of",
     "is_held_out",

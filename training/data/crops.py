@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -90,3 +90,18 @@ def central(crops: torch.Tensor) -> torch.Tensor:
     """The canonical crop without its surroundings, from ``(..., S + 2 margin, same)``."""
     margin = round(crops.shape[-1] * MARGIN / (128 + 2 * MARGIN))
     return crops[..., margin:-margin, margin:-margin]
+
+
+def by_parts(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    crops: torch.Tensor | Crops,
+    device: torch.device | str,
+) -> torch.Tensor:
+    """What a function of float images in [-1, 1] makes of uint8 crops, some of them at a time.
+
+    Args:
+        function: images on ``device`` to a row for each.
+        crops: any number.
+        device: to compute on; the result is on the CPU.
+    """
+    return torch.cat([function(to_unit(part.to(device))).cpu() for part in crops.split(64)])

@@ -41,14 +41,15 @@ class Listing:
     left_out: Counter[str] = field(default_factory=Counter)
     nameless: int = 0
 
-    def add(self, path: Path, person: str, expression: str) -> None:
-        """Take a photo in, unless its expression is none of ours."""
+    def add(self, path: Path, person: str, expression: str) -> bool:
+        """Take a photo in, unless its expression is none of ours; returns whether it was taken."""
         try:
             label = EXPRESSIONS.index(canonical_name(expression))
         except UnknownExpressionError:
             self.left_out[f"expression {expression!r}"] += 1
-        else:
-            self.photos.append(LabelledPhoto(path, person, label))
+            return False
+        self.photos.append(LabelledPhoto(path, person, label))
+        return True
 
 
 def pictures_under(folder: Path) -> Iterator[Path]:
@@ -66,9 +67,8 @@ def read_class_folders(root: Path) -> Listing:
     listing = Listing()
     for path in pictures_under(root):
         expression, *between = path.relative_to(root).parts[:-1] or ("",)
-        before = len(listing.photos)
-        listing.add(path, between[0] if between else path.stem, expression)
-        listing.nameless += 0 if between else len(listing.photos) - before
+        taken = listing.add(path, between[0] if between else path.stem, expression)
+        listing.nameless += taken and not between
     return listing
 
 

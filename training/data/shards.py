@@ -132,9 +132,10 @@ def _settings(folder: Path) -> dict[str, Any]:
     """What ``prepare`` wrote of the folder's making."""
     try:
         settings = json.loads((folder / SETTINGS).read_text())
-        settings["photos"] + 0
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError):
+        settings = None
+    if not isinstance(settings, dict) or not isinstance(settings.get("photos"), int):
         raise SarganError(
             f"{printable_name(folder / SETTINGS)}: is not as train prepare writes it."
-        ) from error
+        )
     return settings

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import nn
 
 from sargan_plugin.expressions import EXPRESSIONS
-from sargan_training.checkpoints import read_state, replace_with, set_state
-from sargan_training.data import MARGIN, Crops, FaceSet, central, to_unit
+from sargan_training.checkpoints import load_weights, replace_with
+from sargan_training.data import MARGIN, Crops, FaceSet, by_parts, central
 from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
 from sargan_training.pretrain import train_classifier
 from sargan_training.recipe import Jitter, Pretraining
@@ -75,7 +75,7 @@ def trained_judge(
     judge = Backbone(name).to(device, memory_format=torch.channels_last)
     saved = folder / f"judge_{name}_{steps}_{train.digest[:12]}.pt"
     if saved.exists():
-        set_state(saved, {"judge": read_state(saved, torch.device(device))}, {"judge": judge})
+        load_weights(saved, judge)
     else:
         lessons = Pretraining(
             steps=steps,
@@ -95,20 +95,18 @@ def trained_judge(
 @torch.no_grad()
 def readings(judge: nn.Module, crops: torch.Tensor | Crops) -> torch.Tensor:
     """Probabilities ``(N, 7)`` that a judge gives to uint8 crops ``(N, 3, 160, 160)``."""
-    return _by_parts(lambda images: judge(images).softmax(dim=1), judge, crops)
+    return by_parts(lambda images: judge(images).softmax(dim=1), crops, device_of(judge))
 
 
 @torch.no_grad()
 def features(judge: Backbone, crops: torch.Tensor | Crops) -> torch.Tensor:
     """What the last layer of a judge sees of uint8 crops, ``(N, C)``."""
-    return _by_parts(judge.features, judge, crops)
+    return by_parts(judge.features, crops, device_of(judge))
 
 
-def _by_parts(
-    function: Callable[[torch.Tensor], torch.Tensor], judge: nn.Module, crops: torch.Tensor | Crops
-) -> torch.Tensor:
-    device = next(judge.parameters()).device
-    return torch.cat([function(to_unit(part.to(device))).cpu() for part in crops.split(64)])
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights lie."""
+    return next(network.parameters()).device
 
 
 def compressed(crops: torch.Tensor, quality: int = 75) -> torch.Tensor:

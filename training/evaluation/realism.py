@@ -11,7 +11,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from sargan_training.data import to_unit
+from sargan_training.data import by_parts, to_unit
 from sargan_training.evaluation.intervals import Estimate, drawn, estimated
 from sargan_training.precision import fast_autocast
 
@@ -99,8 +99,7 @@ def two_sample_test(
 
     @torch.no_grad()
     def scores(images: torch.Tensor) -> torch.Tensor:
-        parts = [network(to_unit(part.to(device)))[:, 0] for part in images.split(64)]
-        return torch.cat(parts).cpu()
+        return by_parts(lambda part: network(part)[:, 0], images, device)
 
     rows = [(~inside & asked[:, k]).nonzero()[:, 0] for k in range(len(edits))]
     edited = torch.cat([scores(edit[row]) for edit, row in zip(edits, rows, strict=True)])
