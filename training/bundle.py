@@ -11,12 +11,10 @@ sources, the two lines it prints are what the manifest says of weights that ship
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
@@ -24,7 +22,7 @@ from sargan_plugin.generators import Generator
 from sargan_plugin.images import printable_name
 from sargan_plugin.manifest import checksum
 from sargan_plugin.zoo import architecture_in, create_generator
-from sargan_training.checkpoints import make_folder, replace_with
+from sargan_training.checkpoints import make_folder, save_generator
 from sargan_training.command import run_script
 
 
@@ -64,9 +62,8 @@ def bundle(paths: Sequence[Path], name: str, folder: Path) -> Path:
             raise SarganError(f"{path}: is no {wanted} like the others; name the weights after it.")
     generator = mean_of([create_generator(path) for path in paths])
     state = {key: value.half() for key, value in generator.state_dict().items()}
-    metadata = {"architecture": wanted, "options": json.dumps(options)}
     make_folder(folder)
-    replace_with(destination, lambda partial: save_file(state, partial, metadata))
+    save_generator(destination, state, wanted, options)
     error = largest_error(generator, create_generator(destination))
     print(f'file = "{destination.name}"\nsha256 = "{checksum(destination)}"')
     size = destination.stat().st_size / 1e6

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.images import printable_name
@@ -102,12 +102,24 @@ def _reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def save_generator(path: Path, generator: nn.Module, recipe: Recipe, **facts: Any) -> None:
-    """Write a generator as safetensors that say which architecture they are of."""
-    metadata = {"architecture": recipe.system, "options": json.dumps(recipe.generator)}
+def save_generator(
+    path: Path, state: dict[str, Tensor], architecture: str, options: dict[str, Any], **facts: Any
+) -> None:
+    """Write a generator's state as safetensors that say which architecture they are of.
+
+    Args:
+        path: of the file.
+        state: weights by name.
+        architecture: a name in ``GENERATORS``.
+        options: what that generator was made with.
+        facts: more for the file's metadata.
+    """
+    metadata = {"architecture": architecture, "options": json.dumps(options)}
     metadata |= {name: str(value) for name, value in facts.items()}
-    state = {name: value.contiguous().cpu() for name, value in generator.state_dict().items()}
-    replace_with(path, lambda partial: save_file(state, partial, metadata))
+    contiguous = {name: value.contiguous().cpu() for name, value in state.items()}
+    # safetensors' save_file would let nobody but the owner read the file.
+    content = save(contiguous, metadata)
+    replace_with(path, lambda partial: partial.write_bytes(content))
 
 
 def changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, str]:

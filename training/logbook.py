@@ -62,7 +62,7 @@ class Logbook:
         if self.writer is None:
             return
         self.average = self.run / f"average_{step:06d}.safetensors"
-        save_generator(self.average, average, self.recipe, step=step)
+        self._save(self.average, average, step=step)
         if self.held_out is None:
             return
         sheet = self.held_out.sheet(game, average)
@@ -74,7 +74,11 @@ class Logbook:
         if self.best is None or share >= self.best[0]:
             self.best = share, step
             best = self.run / "best.safetensors"
-            save_generator(best, average, self.recipe, step=step, read_as_target=share)
+            self._save(best, average, step=step, read_as_target=share)
+
+    def _save(self, path: Path, average: nn.Module, **facts: float) -> None:
+        recipe = self.recipe
+        save_generator(path, average.state_dict(), recipe.system, recipe.generator, **facts)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

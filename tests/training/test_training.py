@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -423,11 +424,19 @@ def test_annotated_photos_that_are_not_as_they_should_be_are_one_clear_line(data
         read_rows(copied)
 
 
-def test_bundled_weights_are_the_mean_in_half_precision(data, place, capsys):
+@pytest.fixture
+def umask_027():
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def test_bundled_weights_are_the_mean_in_half_precision(data, place, capsys, umask_027):
     train(tiny("stargan_128", "steps=2", "save_every=1"), data, place("run"), CPU)
     both = [place("run") / f"average_00000{step}.safetensors" for step in (1, 2)]
     one = bundle.bundle(both[1:], "stargan_128.one", place().parent)
     assert checksum(one) in capsys.readouterr().out
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (both[0], one)] == [0o640, 0o640]
     second = create_generator(both[1]).state_dict()
     rounded = {key: value.half().float() for key, value in second.items()}
     torch.testing.assert_close(create_generator(one).state_dict(), rounded)
