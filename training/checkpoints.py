@@ -110,7 +110,7 @@ def save_generator(
     Args:
         path: of the file.
         state: weights by name.
-        architecture: a name in ``GENERATORS``.
+        architecture: the name a generator is registered under.
         options: what that generator was made with.
         facts: more for the file's metadata.
     """
