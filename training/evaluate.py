@@ -1,9 +1,9 @@
 """How good are the edits of several models, on people that none was trained on? One run for all.
 
 ``sargan-cli evaluate`` prints what is measured here. Every photo is edited by
-:class:`ExpressionEditor` at its own resolution, as a user's would be, but along the data set's
-landmarks: what a detector misses by is not measured. An edit towards what a photo shows already
-is hardly one and counts nowhere.
+:class:`ExpressionEditor` at its own resolution, as a user's would be, along the data set's
+landmarks; expression scores are also told of faces that the editor finds by itself. An edit towards
+what a photo shows already is hardly one and counts nowhere.
 """
 
 from __future__ import annotations
@@ -139,7 +139,10 @@ class Evaluation:
         self.recogniser = self._recogniser() if setting.identity else None
         if self.recogniser is not None:
             self.descriptors = self.recogniser.describe(self.subjects.crops)
-        self.elsewhere = {"grey photos": self.subjects.grey()}
+        self.elsewhere = {
+            "faces found": self.subjects.unannotated(),
+            "grey photos": self.subjects.grey(),
+        }
         if setting.pictures is not None:
             self.elsewhere["other pictures"] = pictures_in(
                 setting.pictures, FaceDetector(), setting.photos, warn
@@ -286,7 +289,7 @@ class Evaluation:
                 }
 
     def _judge_elsewhere(self, figures: Figures, editor: ExpressionEditor) -> None:
-        """Expression scores out of distribution: without colour, and of what else was given."""
+        """Expression scores with faces found, without colour, and of what else was given."""
         for kind, subjects in self.elsewhere.items():
             hits: dict[str, list[np.ndarray]] = {}
             for target in range(FREQUENT):

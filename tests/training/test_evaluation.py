@@ -16,7 +16,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from sargan_cli.app import main
-from sargan_plugin import detector_files
+from sargan_plugin import ExpressionEditor, detector_files
 from sargan_plugin.align import template
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
@@ -30,7 +30,7 @@ from sargan_training.evaluation.realism import (
     kernel_distance,
     two_sample_test,
 )
-from sargan_training.evaluation.subjects import held_out_subjects
+from sargan_training.evaluation.subjects import edit_subjects, held_out_subjects
 
 pytest_plugins = ["lfw_stage"]
 
@@ -196,6 +196,25 @@ def test_subjects_are_held_out_few_of_each_and_split_in_halves(shared):
     assert choose.crops.shape == (60, 3, 160, 160)
 
 
+class Blind:
+    def detect(self, image):
+        return []
+
+
+def test_faces_are_found_by_the_editor_where_nobody_says_where_they_are(shared):
+    subjects = held_out_subjects(shared / "data", "report", 4)
+    edits = edit_subjects(ExpressionEditor(), subjects, 1).crops
+    found = edit_subjects(ExpressionEditor(), subjects.unannotated(), 1).crops
+    assert not torch.equal(found, edits)
+    assert (found != subjects.crops).flatten(1).any(dim=1).all()
+    # The same expression in the same places, give or take what the detector misses by.
+    painted, repainted = (each.float() - subjects.crops.float() for each in (edits, found))
+    assert torch.corrcoef(torch.stack([painted.flatten(), repainted.flatten()]))[0, 1] > 0.5
+    unfound = edit_subjects(ExpressionEditor(detector=Blind()), subjects.unannotated(), 1)
+    assert torch.equal(unfound.crops, subjects.crops)
+    assert not unfound.clipped.any()
+
+
 def test_evaluate_for_a_moment(data, tmp_path, capsys):
     arguments = ["evaluate", "sargan_flow_128.lfw", "--data", data, "--run", tmp_path / "run"]
     arguments += ["--photos", 8, "--judge-steps", 1, "--realism-minutes", 0.001]
@@ -207,9 +226,8 @@ def test_evaluate_for_a_moment(data, tmp_path, capsys):
     told = json.loads(out)
     (model,) = told["models"]
     assert len(model["ecs"]["resnet10t"]) == 7
-    assert {"resnet10t, JPEG 75", "resnet10t, half size", "resnet10t, grey photos"} <= set(
-        model["ecs"]
-    )
+    ways = ("JPEG 75", "half size", "faces found", "grey photos")
+    assert {f"resnet10t, {way}" for way in ways} <= set(model["ecs"])
     assert len(model["kid"]) == len(model["colour"]) == len(model["clipped"]) == 7
     assert 0 <= model["realism"]["auc"]["value"] <= 1 and model["realism"]["steps"] > 0
     assert all(sum(row) == pytest.approx(1) for row in model["confusion"]["resnet10t"])

@@ -42,11 +42,13 @@ class Subjects:
         root: folder of the photos.
         rows: where the face is, whose it is, what it shows (``UNKNOWN`` where nobody said).
         colour: whether the photos are taken as they are or as grey ones.
+        annotated: whether the editor is told where the face is, or finds it as a user's does.
     """
 
     root: Path
     rows: list[FaceRow]
     colour: bool = True
+    annotated: bool = True
 
     @property
     def people(self) -> list[str]:
@@ -72,6 +74,10 @@ class Subjects:
     def grey(self) -> Subjects:
         """The same photos without colour."""
         return replace(self, colour=False)
+
+    def unannotated(self) -> Subjects:
+        """The same photos, in which the editor has to find the faces."""
+        return replace(self, annotated=False)
 
 
 def _stacked(crops: list[np.ndarray]) -> torch.Tensor:
@@ -160,18 +166,25 @@ def pictures_in(
 
 
 def edit_subjects(editor: ExpressionEditor, subjects: Subjects, target: int) -> Edits:
-    """Every photo edited towards one expression, at its own resolution."""
+    """Every photo edited towards one expression, at its own resolution.
+
+    A photo in which the editor finds no face is left as it is, as a user's would be.
+    """
     crops, clipped, sharpness = [], [], []
     for start in range(0, len(subjects.rows), TOGETHER):
         rows = subjects.rows[start : start + TOGETHER]
         photos = [subjects.photo(row) for row in rows]
         requests = [
-            editor.request(EXPRESSIONS[target], faces=[Face.from_landmarks(row.landmarks)])
+            editor.request(
+                EXPRESSIONS[target],
+                faces=[Face.from_landmarks(row.landmarks)] if subjects.annotated else None,
+            )
             for row in rows
         ]
         for row, photo, result in zip(rows, photos, editor.edit(photos, requests), strict=True):
             crops.append(aligned_crop(result.image, row.landmarks))
-            clipped.append(sum(f.clipped for f in result.faces) / max(1, result.faces[0].changed))
+            changed = sum(face.changed for face in result.faces)
+            clipped.append(sum(face.clipped for face in result.faces) / max(1, changed))
             natural = [
                 _stacked([aligned_crop(pixels, row.landmarks, *natural_size(row.landmarks))])
                 for pixels in (photo, result.image)
