@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,7 +90,7 @@ def edit_dir(
     Ctrl-C leaves no half file, and --skip-existing goes on from there.
     """
     from sargan_plugin.batch import usable_cpus
-    from sargan_plugin.images import printable_name
+    from sargan_plugin.images import make_folder, printable_name
     from sargan_plugin.tasks import ExistingFileError, PlanError, plan_folder
 
     if folder.is_file():
@@ -134,7 +133,7 @@ def edit_dir(
         raise SarganError(f"{printable_name(folder)}: holds no picture{_matching(glob)}.")
     outcomes, seconds = [], 0.0
     if plan.tasks:
-        _make_folder(out)
+        make_folder(out)
         workers = workers or usable_cpus()
         editor = editor_options.open_editor(workers)
         begun = time.monotonic()
@@ -178,15 +177,3 @@ def _tell_only(plan: Plan, output: Output) -> Report:
     if plan.unreadable:
         data["error"] = plan.unreadable[0]
     return Report(data, 1 if plan.unreadable else 0)
-
-
-def _make_folder(out: Path) -> None:
-    """Make the folder of the results; one that cannot be written to is one error, not many."""
-    from sargan_plugin.images import printable_name
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SarganError(f"{printable_name(out)}: cannot be made: {error.strerror}") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise SarganError(f"{printable_name(out)}: cannot be written to")

@@ -120,9 +120,8 @@ def evaluate(
 ) -> Report:
     """Measure how good the edits of models are, all in one run."""
     output = Output(quiet)
-    from sargan_plugin.images import replacing
+    from sargan_plugin.images import make_folder, replacing
     from sargan_plugin.zoo import create_generator
-    from sargan_training.checkpoints import make_folder
     from sargan_training.evaluate import Evaluation, Setting
     from sargan_training.evaluation.sheet import write_extremes
 

@@ -33,6 +33,7 @@ __all__ = [
     "Picture",
     "is_picture_path",
     "load_picture",
+    "make_folder",
     "picture_size",
     "printable_name",
     "replacing",
@@ -191,6 +192,22 @@ def _is_same_file(destination: Path, source: Path) -> bool:
         return destination.samefile(source)
     except (OSError, ValueError):
         return False
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to, with those above it.
+
+    Raises:
+        SarganError: when it cannot be made or written to, so that this is one error and not many.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SarganError(
+            f"{printable_name(folder)}: cannot be made: {error.strerror or error}"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SarganError(f"{printable_name(folder)}: cannot be written to")
 
 
 @contextlib.contextmanager

@@ -19,10 +19,10 @@ import torch
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
-from sargan_plugin.images import printable_name
+from sargan_plugin.images import make_folder, printable_name
 from sargan_plugin.manifest import checksum
 from sargan_plugin.zoo import architecture_in, create_generator
-from sargan_training.checkpoints import make_folder, save_generator
+from sargan_training.checkpoints import save_generator
 from sargan_training.command import run_script
 
 

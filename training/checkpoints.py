@@ -27,15 +27,6 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> object: ...
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder with those above it, or raise a SarganError that says why not."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise SarganError(f"{printable_name(folder)}: cannot be made: {reason}") from error
-
-
 def replace_with(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name and rename it: it is there whole or not at all.
 

@@ -17,11 +17,10 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from sargan_plugin.errors import SarganError
-from sargan_plugin.images import printable_name
+from sargan_plugin.images import make_folder, printable_name
 from sargan_plugin.zoo import create_generator
 from sargan_training.checkpoints import (
     changes_since,
-    make_folder,
     read_state,
     save_state,
     set_state,

@@ -17,7 +17,7 @@ import torch
 from sargan_plugin.detector_files import first_line, usable_cpus
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS, UnknownExpressionError, canonical_name
-from sargan_plugin.images import printable_name, replacing
+from sargan_plugin.images import make_folder, printable_name, replacing
 from sargan_training.data.crops import Crops, aligned_crop, margin_of
 from sargan_training.data.faces import FaceSet
 from sargan_training.data.photos import FaceRow, read_photo
@@ -87,7 +87,7 @@ def load_annotated(root: Path, folder: Path, size: int) -> FaceSet:
 
         with ThreadPoolExecutor(usable_cpus(), "crops") as pool:
             crops = np.stack(list(pool.map(cut, rows)))
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with replacing(cache) as temporary, temporary.open("wb") as stream:
             np.save(stream, crops)
     return FaceSet(

@@ -19,7 +19,8 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from sargan_plugin.errors import SarganError
-from sargan_training.checkpoints import make_folder, read_state, save_state, set_state
+from sargan_plugin.images import make_folder
+from sargan_training.checkpoints import read_state, save_state, set_state
 from sargan_training.detector.anchors import make_anchors
 from sargan_training.detector.cpu import slow_convolutions_in_float32
 from sargan_training.detector.dataset import Collages, collage_loader

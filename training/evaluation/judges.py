@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.images import make_folder
 from sargan_training.checkpoints import load_weights, replace_with
 from sargan_training.data import MARGIN, Crops, FaceSet, by_parts, central
 from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
@@ -85,7 +86,7 @@ def trained_judge(
             smoothing=0.1,
             jitter=Jitter(scale=0.08, rotation=0.08, shift=4),
         )
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         unfinished = saved.with_suffix(".unfinished")
         train_classifier(judge.network, train, lessons, seed, unfinished=unfinished, say=say)
         replace_with(saved, lambda partial: torch.save(judge.state_dict(), partial))

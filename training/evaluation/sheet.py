@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.utils import save_image
 
 from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.images import make_folder
 from sargan_training.data import central
 from sargan_training.evaluation.judges import readings
 from sargan_training.evaluation.subjects import Subjects
@@ -40,5 +41,5 @@ def write_extremes(
         middle = max(0, len(order) // 2 - each // 2)
         chosen = torch.cat([order[:each], order[middle : middle + each], order[-each:]])
         rows += [central(subjects.crops[asked][chosen]), central(crops[chosen])]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     save_image(torch.cat(rows).float() / 255, path, nrow=3 * each)
