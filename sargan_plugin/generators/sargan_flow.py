@@ -3,7 +3,7 @@
 Our own member of the family, and the model that ships. A smile is first of all a movement: lips,
 cheeks and lids keep their texture and travel. So the generator predicts a smooth flow, and on top
 of it SARGAN's colour change, limited by a mask to where something has to appear or vanish (teeth,
-wrinkles, the white of an eye).
+wrinkles, the white of an eye), and to colours that this face can have (``skin.py``).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from sargan_plugin.generators.blocks import (
     conv_norm_relu,
     tiled,
 )
-from sargan_plugin.generators.edit import Edit, Generator
+from sargan_plugin.generators.edit import Edit, Generator, warp_by_flow
 from sargan_plugin.generators.registry import register_generator
+from sargan_plugin.generators.skin import natural_change
 
 
 class ConditionalSARB(SpatialAttentionResidualBlock):
@@ -126,8 +127,9 @@ class SARGANFlow(Generator):
             paint = paint.to(image.dtype)
             light, colour = torch.tanh(paint[:, :4]).split([1, 3], dim=1)
             mask = torch.sigmoid(paint[:, 4:])
-            delta = mask * (2 * light + self.max_colour * colour)
-            return Edit(delta, mask, self._flow(features, image))
+            flow = self._flow(features, image)
+            change = mask * (2 * light + self.max_colour * colour)
+            return Edit(natural_change(image, warp_by_flow(image, flow), change), mask, flow)
 
     def _flow(self, features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Displacements in crop pixels, predicted coarsely so that they stay smooth."""

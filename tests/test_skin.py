@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sargan_plugin.generators.skin import (
+    BRIGHTEST,
+    MOUTH,
+    OTHER_HUE,
+    SATURATION,
+    STRONGEST_SHADE,
+    cheek_colour,
+    chroma,
+    ellipses,
+    light,
+    natural_change,
+)
+
+SKIN = torch.tensor([0.8, 0.55, 0.45])
+BLUE = torch.tensor([-0.6, -0.2, 0.6])
+FOREHEAD, MIDDLE_OF_MOUTH = (15, 64), (86, 64)
+
+
+def face(colour: torch.Tensor = SKIN, size: int = 128) -> torch.Tensor:
+    """A face of one colour in [0, 1], as a crop in [-1, 1]."""
+    return (colour * 2 - 1).view(1, 3, 1, 1).expand(1, 3, size, size).clone()
+
+
+def painted(image: torch.Tensor, colour: torch.Tensor, place: tuple[int, int]) -> torch.Tensor:
+    """What becomes of a colour change everywhere, at one place, in [0, 1]."""
+    change = 2 * colour.view(1, 3, 1, 1).expand_as(image)
+    return ((image + natural_change(image, image, change) + 1) / 2)[0, :, place[0], place[1]]
+
+
+@given(seed=st.integers(0, 99), size=st.sampled_from([64, 128]))
+def test_no_change_stays_none_on_any_colours(seed, size):
+    draws = torch.Generator().manual_seed(seed)
+    image, moved = torch.rand(2, 2, 3, size, size, generator=draws) * 2 - 1
+    nothing = natural_change(image, moved, torch.zeros_like(moved))
+    torch.testing.assert_close(nothing, torch.zeros_like(moved), atol=1e-5, rtol=0)
+
+
+@given(seed=st.integers(0, 99))
+def test_grey_faces_stay_grey(seed):
+    draws = torch.Generator().manual_seed(seed)
+    grey = (torch.rand(1, 1, 64, 64, generator=draws) * 2 - 1).expand(1, 3, 64, 64)
+    result = grey + natural_change(grey, grey, torch.randn(1, 3, 64, 64, generator=draws))
+    torch.testing.assert_close(
+        result, result.mean(dim=1, keepdim=True).expand_as(result), atol=1e-3, rtol=0
+    )
+
+
+@given(factor=st.floats(0.4, 1.0), seed=st.integers(0, 99))
+def test_half_the_light_gives_half_the_change(factor, seed):
+    draws = torch.Generator().manual_seed(seed)
+    image = torch.rand(1, 3, 64, 64, generator=draws) * 0.3 + 0.3
+    change = -torch.rand(1, 3, 64, 64, generator=draws) * 0.2
+    whole = natural_change(image * 2 - 1, image * 2 - 1, change)
+    dim = image * factor * 2 - 1
+    torch.testing.assert_close(
+        natural_change(dim, dim, change * factor), whole * factor, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_away_from_the_features_there_is_only_shade_and_little_of_it():
+    for change in (BLUE, -BLUE, torch.tensor([0.2, 0.2, 0.2]), torch.tensor([-0.9, -0.9, -0.9])):
+        shade = painted(face(), change, FOREHEAD) / SKIN
+        torch.testing.assert_close(shade, shade.mean().expand(3), atol=1e-4, rtol=0)
+        assert abs(float(shade.mean()) - 1) <= STRONGEST_SHADE
+
+
+def test_a_mouth_is_painted_in_the_hue_of_its_face():
+    skin = chroma(SKIN.view(1, 3, 1, 1))
+    for change in (BLUE, torch.tensor([-0.6, 0.3, 0.0]), torch.tensor([0.1, -0.5, 0.5])):
+        result = chroma(painted(face(), change, MIDDLE_OF_MOUTH).view(1, 3, 1, 1))
+        share = float((result * skin).sum() / skin.square().sum())
+        assert SATURATION[0] - 1e-3 <= share <= SATURATION[1] + 1e-3
+        other = (result - share * skin).norm()
+        assert other <= OTHER_HUE * skin.norm() + 1e-3
+
+
+def test_teeth_and_the_dark_of_a_mouth_are_painted_as_they_are_wanted():
+    dark = SKIN * 0.2
+    torch.testing.assert_close(painted(face(), dark - SKIN, MIDDLE_OF_MOUTH), dark)
+    teeth = 0.7 * (1 + 0.6 * chroma(SKIN.view(1, 3, 1, 1)).flatten())
+    torch.testing.assert_close(painted(face(), teeth - SKIN, MIDDLE_OF_MOUTH), teeth)
+
+
+def test_nothing_is_painted_brighter_than_teeth_are():
+    cheek = float(light(SKIN.view(1, 3, 1, 1)))
+    result = painted(face(), torch.tensor([0.9, 0.9, 0.9]), MIDDLE_OF_MOUTH)
+    brightest = cheek + BRIGHTEST * (1 - cheek)
+    assert float(light(result.view(1, 3, 1, 1))) == pytest.approx(brightest, abs=1e-3)
+
+
+def test_colours_that_are_there_may_stay():
+    image = face()
+    blue = torch.tensor([0.2, 0.4, 0.8]).view(3, 1, 1)
+    image[0, :, 40:48, 40:48] = blue * 2 - 1  # an iris
+    darker = -0.2 * (image + 1)
+    result = ((image + natural_change(image, image, darker) + 1) / 2)[0, :, 44, 44]
+    torch.testing.assert_close(result, blue[:, 0, 0] * 0.8)
+
+
+def test_gradients_are_finite_also_on_black_and_white():
+    image = (
+        torch.randint(0, 2, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    )
+    change = torch.randn_like(image).requires_grad_()
+    moved = image.roll(1, 3).requires_grad_()
+    natural_change(image, moved, change).square().sum().backward()
+    assert torch.isfinite(change.grad).all() and torch.isfinite(moved.grad).all()
+    assert change.grad.abs().max() > 0
+
+
+def test_regions_lie_in_the_same_place_at_every_size():
+    small, large = (ellipses((MOUTH,), face(size=size)) for size in (64, 192))
+    assert small.mean().item() == pytest.approx(large.mean().item(), rel=0.02)
+    assert large[0, 0, 129, 95] == 1 and large[0, 0, 0, 0] == 0
+    assert cheek_colour(face(size=192)).flatten().tolist() == pytest.approx(SKIN.tolist())
