@@ -7,14 +7,16 @@ from hypothesis import strategies as st
 
 from sargan_plugin.generators.skin import (
     BRIGHTEST,
+    DARKEST_SHADE,
+    LIGHTEST_SHADE,
     MOUTH,
     OTHER_HUE,
-    SATURATION,
-    STRONGEST_SHADE,
     cheek_colour,
     chroma,
     ellipses,
     light,
+    mouth_palest,
+    mouth_richest,
     natural_change,
 )
 
@@ -55,7 +57,7 @@ def test_grey_faces_stay_grey(seed):
 @given(factor=st.floats(0.4, 1.0), seed=st.integers(0, 99))
 def test_half_the_light_gives_half_the_change(factor, seed):
     draws = torch.Generator().manual_seed(seed)
-    image = torch.rand(1, 3, 64, 64, generator=draws) * 0.3 + 0.3
+    image = (face(size=64) + 1) / 2 - 0.3 * torch.rand(1, 3, 64, 64, generator=draws)
     change = -torch.rand(1, 3, 64, 64, generator=draws) * 0.2
     whole = natural_change(image * 2 - 1, image * 2 - 1, change)
     dim = image * factor * 2 - 1
@@ -64,28 +66,64 @@ def test_half_the_light_gives_half_the_change(factor, seed):
     )
 
 
+def crease(image: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
+    """The change that draws a line of a colour change across the forehead."""
+    change = torch.zeros_like(image)
+    change[:, :, FOREHEAD[0] - 1 : FOREHEAD[0] + 2] = 2 * colour.view(3, 1, 1)
+    return change
+
+
 def test_away_from_the_features_there_is_only_shade_and_little_of_it():
-    for change in (BLUE, -BLUE, torch.tensor([0.2, 0.2, 0.2]), torch.tensor([-0.9, -0.9, -0.9])):
-        shade = painted(face(), change, FOREHEAD) / SKIN
+    image = face()
+    for colour in (BLUE, -BLUE, torch.full((3,), 0.2), torch.full((3,), -0.9)):
+        result = image + natural_change(image, image, crease(image, colour))
+        shade = ((result + 1) / 2)[0, :, FOREHEAD[0], FOREHEAD[1]] / SKIN
         torch.testing.assert_close(shade, shade.mean().expand(3), atol=1e-4, rtol=0)
-        assert abs(float(shade.mean()) - 1) <= STRONGEST_SHADE
+        assert 1 - DARKEST_SHADE <= float(shade.mean()) <= 1 + LIGHTEST_SHADE
+        assert abs(float(shade.mean()) - 1) > 0.02
+
+
+def test_wrinkles_are_drawn_and_patches_are_not():
+    image, dark = face(), torch.full((3,), -0.1)
+    patch = torch.zeros_like(image)
+    patch[:, :, 45:85, 20:45] = -0.2  # a cheek
+    wrinkle = natural_change(image, image, crease(image, dark))
+    assert wrinkle[0, 0, FOREHEAD[0], FOREHEAD[1]] < -0.1
+    assert natural_change(image, image, patch)[0, 0, 65, 32].abs() < 0.02
+
+
+def share_and_rest(colour: torch.Tensor) -> tuple[float, float, float]:
+    """A colour's light and saturation as shares of the skin's; how far off its hue it lies."""
+    skin, here = (chroma(each.view(1, 3, 1, 1)).flatten() for each in (SKIN, colour))
+    share = float(here @ skin / (skin @ skin))
+    brightness = light(colour.view(1, 3, 1, 1)) / light(SKIN.view(1, 3, 1, 1))
+    return float(brightness), share, float((here - share * skin).norm() / skin.norm())
 
 
 def test_a_mouth_is_painted_in_the_hue_of_its_face():
-    skin = chroma(SKIN.view(1, 3, 1, 1))
-    for change in (BLUE, torch.tensor([-0.6, 0.3, 0.0]), torch.tensor([0.1, -0.5, 0.5])):
-        result = chroma(painted(face(), change, MIDDLE_OF_MOUTH).view(1, 3, 1, 1))
-        share = float((result * skin).sum() / skin.square().sum())
-        assert SATURATION[0] - 1e-3 <= share <= SATURATION[1] + 1e-3
-        other = (result - share * skin).norm()
-        assert other <= OTHER_HUE * skin.norm() + 1e-3
+    for colour in (BLUE, torch.tensor([-0.7, 0.1, -0.1]), torch.tensor([0.1, -0.5, 0.1])):
+        brightness, share, rest = share_and_rest(painted(face(), colour, MIDDLE_OF_MOUTH))
+        palest, richest = (
+            float(bound(torch.tensor(brightness))) for bound in (mouth_palest, mouth_richest)
+        )
+        # Skin that is only tinted may stay as pale as it is.
+        assert min(palest, 1) - 1e-3 <= share <= max(richest, 1) + 1e-3
+        assert rest <= OTHER_HUE * share + 1e-3
 
 
-def test_teeth_and_the_dark_of_a_mouth_are_painted_as_they_are_wanted():
-    dark = SKIN * 0.2
-    torch.testing.assert_close(painted(face(), dark - SKIN, MIDDLE_OF_MOUTH), dark)
-    teeth = 0.7 * (1 + 0.6 * chroma(SKIN.view(1, 3, 1, 1)).flatten())
-    torch.testing.assert_close(painted(face(), teeth - SKIN, MIDDLE_OF_MOUTH), teeth)
+@pytest.mark.parametrize(("brightness", "saturation"), [(0.25, 1.6), (0.7, 1.2), (1.1, 0.7)])
+def test_the_dark_of_a_mouth_lips_and_teeth_are_painted_as_they_are_wanted(brightness, saturation):
+    skin = SKIN.view(1, 3, 1, 1)
+    wanted = (brightness * light(skin) * (1 + saturation * chroma(skin))).flatten()
+    torch.testing.assert_close(painted(face(), wanted - SKIN, MIDDLE_OF_MOUTH), wanted)
+
+
+def test_teeth_painted_dark_are_no_grey_teeth():
+    image = face()
+    image[..., 80:90, 54:74] = 0.8
+    result = painted(image, torch.tensor([-0.6, -0.6, -0.6]), MIDDLE_OF_MOUTH)
+    brightness, share, _ = share_and_rest(result)
+    assert share == pytest.approx(float(mouth_palest(torch.tensor(brightness))), abs=1e-3)
 
 
 def test_nothing_is_painted_brighter_than_teeth_are():
