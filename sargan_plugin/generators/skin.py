@@ -28,8 +28,8 @@ EYE_PALEST = 0.3
 """Saturation of the white of an eye, as a share of the skin's."""
 OTHER_HUE = 0.3
 """How far a painted colour may lie off the skin's hue, as a share of its own saturation."""
-BRIGHTEST = 0.5
-"""Of what is painted: from the cheeks' light this far on to white, as teeth in a smile are."""
+BRIGHTEST = 0.25
+"""Of what is painted: from the cheeks' light this far on to white. Some teeth are brighter."""
 REPAINTED = 0.4
 """Change of a mouth's light, as a share, from which on the colour that was there has no say."""
 
