@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sargan_plugin.generators.skin import (
+    BRIGHTER_EYE,
     BRIGHTEST,
     DARKEST_SHADE,
     LIGHTEST_SHADE,
@@ -140,6 +141,14 @@ def test_colours_that_are_there_may_stay():
     darker = -0.2 * (image + 1)
     result = ((image + natural_change(image, image, darker) + 1) / 2)[0, :, 44, 44]
     torch.testing.assert_close(result, blue[:, 0, 0] * 0.8)
+
+
+def test_an_iris_stays_dark_while_a_lid_becomes_the_white_of_an_eye():
+    image, white = face(), torch.full((3,), 0.3)
+    image[0, :, 40:48, 40:48] = -0.7
+    iris, lid = (44, 44), (44, 52)
+    assert painted(image, white, iris).max() == pytest.approx(0.15 * BRIGHTER_EYE, abs=1e-3)
+    assert light(painted(image, white, lid).view(1, 3, 1, 1)) > 1.2 * light(SKIN.view(1, 3, 1, 1))
 
 
 def test_gradients_are_finite_also_on_black_and_white():

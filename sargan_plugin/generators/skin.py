@@ -24,12 +24,14 @@ DARKEST_SHADE, LIGHTEST_SHADE = 0.4, 0.15
 WRINKLE = 5.0
 """Pixels of a template's crop: standard deviation of the blur that tells wrinkles from patches."""
 
+BRIGHTER_EYE = 1.35
+"""Light of an opened eye in shares of the lid's that was there; an iris stays dark."""
 EYE_PALEST = 0.3
 """Saturation of the white of an eye, as a share of the skin's."""
 OTHER_HUE = 0.3
 """How far a painted colour may lie off the skin's hue, as a share of its own saturation."""
 BRIGHTEST = 0.25
-"""Of what is painted: from the cheeks' light this far on to white. Some teeth are brighter."""
+"""Of a mouth: from the cheeks' light this far on to white. Some teeth are brighter."""
 REPAINTED = 0.4
 """Change of a mouth's light, as a share, from which on the colour that was there has no say."""
 
@@ -86,10 +88,10 @@ def _coloured_like(
     cheek: torch.Tensor, here: torch.Tensor, wanted: torch.Tensor, mouth: torch.Tensor
 ) -> torch.Tensor:
     """What is wanted, its light and hue drawn to the cheek's, but not past what is here."""
-    white = torch.ones_like(light(cheek))
-    brightest = torch.lerp(light(cheek), white, BRIGHTEST)
     old = light(here)
-    new = torch.minimum(light(wanted), torch.maximum(old, brightest))
+    teeth = torch.lerp(light(cheek), torch.ones_like(light(cheek)), BRIGHTEST)
+    brightest = torch.lerp(BRIGHTER_EYE * old, torch.maximum(old, teeth), mouth)
+    new = torch.minimum(light(wanted), brightest)
     relative = new / light(cheek).clamp(min=DARKEST)
 
     skin = chroma(cheek)
