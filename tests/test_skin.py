@@ -162,6 +162,17 @@ def test_gradients_are_finite_also_on_black_and_white():
     assert change.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_changes_little(dtype):
+    draws = torch.Generator().manual_seed(0)
+    image = torch.rand(2, 3, 64, 64, generator=draws) * 2 - 1
+    image[1] = image[1].mean(dim=0)  # a grey photo
+    change = torch.randn(2, 3, 64, 64, generator=draws) * 0.2
+    halves = natural_change(image.to(dtype), image.to(dtype), change.to(dtype)).float()
+    assert torch.isfinite(halves).all()
+    assert (halves - natural_change(image, image, change)).abs().mean() < 0.02
+
+
 def test_regions_lie_in_the_same_place_at_every_size():
     small, large = (ellipses((MOUTH,), face(size=size)) for size in (64, 192))
     assert small.mean().item() == pytest.approx(large.mean().item(), rel=0.02)

@@ -64,14 +64,17 @@ def natural_change(image: torch.Tensor, moved: torch.Tensor, change: torch.Tenso
         ``(B, 3, S, S)``. Colours that ``moved`` has and the skin has not (a blue iris, a grey
         beard) may stay; grey photos stay grey.
     """
-    here, added = (moved + 1) / 2, change / 2
+    # Quotients of dark colours are not finite in float16.
+    working = torch.promote_types(change.dtype, torch.float32)
+    image, here, added = image.to(working), (moved.to(working) + 1) / 2, change.to(working) / 2
     mouth = ellipses((MOUTH,), image)
     free = torch.maximum(mouth, ellipses(EYES, image))
     shade = light(added) / light(here).clamp(min=0.05)
     # Not of the features either, or their edges would cast halos.
     shade = (1 - free) * _wrinkles((1 - free) * shade)
     wanted = here + free * added + shade * here
-    return 2 * (_coloured_like(cheek_colour(image), here, wanted, mouth) - here)
+    natural = _coloured_like(cheek_colour(image), here, wanted, mouth)
+    return (2 * (natural - here)).to(change)
 
 
 def _wrinkles(shade: torch.Tensor) -> torch.Tensor:
