@@ -109,8 +109,7 @@ def save_generator(
     metadata |= {name: str(value) for name, value in facts.items()}
     contiguous = {name: value.contiguous().cpu() for name, value in state.items()}
     # safetensors' save_file would let nobody but the owner read the file.
-    content = save(contiguous, metadata)
-    replace_with(path, lambda partial: partial.write_bytes(content))
+    replace_with(path, lambda partial: partial.write_bytes(save(contiguous, metadata)))
 
 
 def changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -3,7 +3,7 @@
 A generator that may paint any colour fools its judges with blotches first: turquoise teeth, blue
 lips, pink patches on a cheek. Faces have few colours. Skin, lips, teeth and the dark of a mouth
 have one hue under one light, more or less saturated; and what a change of expression does to a
-cheek, a forehead or a nose is a wrinkle's shade.
+forehead or the outer cheeks is a wrinkle's shade.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def natural_change(image: torch.Tensor, moved: torch.Tensor, change: torch.Tenso
         change: ``(B, 3, S, S)`` in the same range (black to white is 2).
 
     Returns:
-        ``(B, 3, S, S)``. Colours that ``moved`` has and the skin has not (a blue iris, a grey
-        beard) may stay; grey photos stay grey.
+        ``(B, 3, S, S)``. Colours that ``moved`` has and the skin has not (a blue iris) may stay,
+        except where a mouth is repainted; grey photos stay grey.
     """
     # Quotients of dark colours are not finite in float16.
     working = torch.promote_types(change.dtype, torch.float32)
