@@ -198,7 +198,7 @@ def make_folder(folder: Path) -> None:
     """Make a folder to write to, with those above it.
 
     Raises:
-        SarganError: when it cannot be made or written to, so that this is one error and not many.
+        SarganError: when it cannot be made or written to, before many files fail there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

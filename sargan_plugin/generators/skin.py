@@ -35,7 +35,7 @@ BRIGHTEST = 0.25
 REPAINTED = 0.4
 """Change of a mouth's light, as a share, from which on the colour that was there has no say."""
 
-DARKEST = 0.02  # light below which a colour has no hue
+HUELESS = 0.02  # light below which a colour has no hue
 
 
 def mouth_palest(brightness: torch.Tensor) -> torch.Tensor:
@@ -92,16 +92,17 @@ def _coloured_like(
 ) -> torch.Tensor:
     """What is wanted, its light and hue drawn to the cheek's, but not past what is here."""
     old = light(here)
-    teeth = torch.lerp(light(cheek), torch.ones_like(light(cheek)), BRIGHTEST)
+    cheek_light = light(cheek)
+    teeth = cheek_light + BRIGHTEST * (1 - cheek_light)
     brightest = torch.lerp(BRIGHTER_EYE * old, torch.maximum(old, teeth), mouth)
     new = torch.minimum(light(wanted), brightest)
-    relative = new / light(cheek).clamp(min=DARKEST)
+    relative = new / cheek_light.clamp(min=HUELESS)
 
     skin = chroma(cheek)
     before, before_other = _along(chroma(here), skin)
     share, other = _along(chroma(wanted), skin)
     palest = torch.lerp(torch.full_like(relative, EYE_PALEST), mouth_palest(relative), mouth)
-    repainted = (new - old).abs() / torch.maximum(new, old).clamp(min=DARKEST)
+    repainted = (new - old).abs() / torch.maximum(new, old).clamp(min=HUELESS)
     repainted = mouth * (repainted / REPAINTED).clamp(max=1)
     lowest = torch.lerp(torch.minimum(before, palest), palest, repainted)
     share = torch.maximum(share, lowest)
@@ -111,7 +112,7 @@ def _coloured_like(
     most = OTHER_HUE * share.clamp(min=0) * _length(skin)
     most = torch.maximum(most, _length(before_other) * paler)
     other = other * (most / _length(other)).clamp(max=1)
-    return new + new.clamp(min=DARKEST) * (share * skin + other)
+    return new + new.clamp(min=HUELESS) * (share * skin + other)
 
 
 def _along(colour: torch.Tensor, skin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -140,7 +141,7 @@ def light(colour: torch.Tensor) -> torch.Tensor:
 def chroma(colour: torch.Tensor) -> torch.Tensor:
     """What a colour has beside its light, relative to it: the same in light and in shade."""
     brightness = light(colour)
-    return (colour - brightness) / brightness.clamp(min=DARKEST)
+    return (colour - brightness) / brightness.clamp(min=HUELESS)
 
 
 def ellipses(regions: tuple[tuple[float, ...], ...], image: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from sargan_plugin.errors import SarganError
+from sargan_plugin.images import make_folder
 
 STORED_SIDE = 640  # px; larger pictures are shrunk to it
 
@@ -122,7 +123,7 @@ class PictureStore:
 
 def write_store(folder: Path, pictures: Iterable[Picture]) -> int:
     """Write pictures as ``folder``'s store; how many there were."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     shapes, counts, boxes, landmarks, sure = [], [], [], [], []
     partial = folder / "pixels.part"
     with partial.open("wb") as stream:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from kornia.color import rgb_to_lab
 
 from sargan_plugin.align import face_matrices, scale_of
+from sargan_plugin.generators.skin import light
 from sargan_training.data import MARGIN, margin_of
 
 # Rectangles (left, top, right, bottom) in a 128-px canonical crop: skin that no expression moves
@@ -60,8 +61,7 @@ def natural_size(landmarks: np.ndarray) -> tuple[int, int]:
 
 def laplacian_energy(images: torch.Tensor) -> torch.Tensor:
     """Mean squared Laplacian of the luminance of ``(N, 3, H, W)`` uint8 images, ``(N,)``."""
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    luminance = (images.float() * weights).sum(dim=1, keepdim=True)
+    luminance = light(images.float())
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).view(1, 1, 3, 3)
     return F.conv2d(luminance, kernel).square().mean(dim=(1, 2, 3))
 
