@@ -7,21 +7,23 @@ from hypothesis import strategies as st
 
 from sargan_plugin.generators.skin import (
     BRIGHTER_EYE,
-    BRIGHTEST,
     DARKEST_SHADE,
+    EYES,
     LIGHTEST_SHADE,
     MOUTH,
     OTHER_HUE,
-    cheek_colour,
+    brightest_mouth,
     chroma,
     ellipses,
     light,
     mouth_palest,
     mouth_richest,
     natural_change,
+    skin_colour,
 )
 
 SKIN = torch.tensor([0.8, 0.55, 0.45])
+TONES = [SKIN, torch.tensor([0.95, 0.78, 0.7]), torch.tensor([0.3, 0.19, 0.14])]
 BLUE = torch.tensor([-0.6, -0.2, 0.6])
 FOREHEAD, MIDDLE_OF_MOUTH = (15, 64), (86, 64)
 
@@ -88,22 +90,49 @@ def test_wrinkles_are_drawn_and_patches_are_not():
     image, dark = face(), torch.full((3,), -0.1)
     patch = torch.zeros_like(image)
     patch[:, :, 45:85, 20:45] = -0.2  # a cheek
-    wrinkle = natural_change(image, image, crease(image, dark))
-    assert wrinkle[0, 0, FOREHEAD[0], FOREHEAD[1]] < -0.1
     assert natural_change(image, image, patch)[0, 0, 65, 32].abs() < 0.02
+    for row, column in (FOREHEAD, (68, 36), (62, 64)):  # a cheek's, a wrinkled nose
+        change = torch.zeros_like(image)
+        change[:, :, row - 1 : row + 2, column - 8 : column + 8] = 2 * dark.view(3, 1, 1)
+        wrinkle = natural_change(image, image, change)
+        assert wrinkle[0, 0, row, column] < -0.1
 
 
-def share_and_rest(colour: torch.Tensor) -> tuple[float, float, float]:
-    """A colour's light and saturation as shares of the skin's; how far off its hue it lies."""
-    skin, here = (chroma(each.view(1, 3, 1, 1)).flatten() for each in (SKIN, colour))
+@given(seed=st.integers(0, 99))
+def test_nothing_happens_where_nothing_was_asked_and_no_shade_turns_into_its_opposite(seed):
+    draws = torch.Generator().manual_seed(seed)
+    image = torch.rand(1, 3, 16, 16, generator=draws) * 2 - 1  # dark hair and light skin
+    image = torch.nn.functional.interpolate(image, 128)
+    change = torch.randn(1, 1, 128, 128, generator=draws).expand_as(image).clone()
+    asked = (
+        torch.rand(1, 1, 16, 16, generator=draws).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    )
+    change *= asked > 0.5
+    got, asked = (light(each) for each in (natural_change(image, image, change), change))
+    away = ellipses((*MOUTH, *EYES), image) == 0
+    assert got[away & (asked == 0)].abs().max() < 1e-5
+    assert (got * asked)[away].min() > -1e-5
+    assert (got.abs() - asked.abs())[away].max() < 1e-4
+
+
+def test_a_covered_cheek_does_not_tint_the_face():
+    image = face()
+    image[..., :50] = -0.5 * image[..., :50].flip(1)
+    torch.testing.assert_close(skin_colour(image).flatten(), SKIN)
+
+
+def share_and_rest(colour: torch.Tensor, of: torch.Tensor) -> tuple[float, float, float]:
+    """A colour's light and saturation as shares of a skin's; how far off its hue it lies."""
+    skin, here = (chroma(each.view(1, 3, 1, 1)).flatten() for each in (of, colour))
     share = float(here @ skin / (skin @ skin))
-    brightness = light(colour.view(1, 3, 1, 1)) / light(SKIN.view(1, 3, 1, 1))
+    brightness = light(colour.view(1, 3, 1, 1)) / light(of.view(1, 3, 1, 1))
     return float(brightness), share, float((here - share * skin).norm() / skin.norm())
 
 
-def test_a_mouth_is_painted_in_the_hue_of_its_face():
+@pytest.mark.parametrize("tone", TONES)
+def test_a_mouth_is_painted_in_the_hue_of_its_face(tone):
     for colour in (BLUE, torch.tensor([-0.7, 0.1, -0.1]), torch.tensor([0.1, -0.5, 0.1])):
-        brightness, share, rest = share_and_rest(painted(face(), colour, MIDDLE_OF_MOUTH))
+        brightness, share, rest = share_and_rest(painted(face(tone), colour, MIDDLE_OF_MOUTH), tone)
         palest, richest = (
             float(bound(torch.tensor(brightness))) for bound in (mouth_palest, mouth_richest)
         )
@@ -112,26 +141,29 @@ def test_a_mouth_is_painted_in_the_hue_of_its_face():
         assert rest <= OTHER_HUE * share + 1e-3
 
 
-@pytest.mark.parametrize(("brightness", "saturation"), [(0.25, 1.6), (0.7, 1.2), (1.1, 0.7)])
-def test_the_dark_of_a_mouth_lips_and_teeth_are_painted_as_they_are_wanted(brightness, saturation):
-    skin = SKIN.view(1, 3, 1, 1)
+@pytest.mark.parametrize("tone", TONES)
+@pytest.mark.parametrize(("brightness", "saturation"), [(0.25, 1.6), (0.7, 1.2), (1.05, 0.8)])
+def test_the_dark_of_a_mouth_lips_and_teeth_are_painted_as_they_are_wanted(
+    brightness, saturation, tone
+):
+    skin = tone.view(1, 3, 1, 1)
     wanted = (brightness * light(skin) * (1 + saturation * chroma(skin))).flatten()
-    torch.testing.assert_close(painted(face(), wanted - SKIN, MIDDLE_OF_MOUTH), wanted)
+    torch.testing.assert_close(painted(face(tone), wanted - tone, MIDDLE_OF_MOUTH), wanted)
 
 
 def test_teeth_painted_dark_are_no_grey_teeth():
     image = face()
     image[..., 80:90, 54:74] = 0.8
     result = painted(image, torch.tensor([-0.6, -0.6, -0.6]), MIDDLE_OF_MOUTH)
-    brightness, share, _ = share_and_rest(result)
+    brightness, share, _ = share_and_rest(result, SKIN)
     assert share == pytest.approx(float(mouth_palest(torch.tensor(brightness))), abs=1e-3)
 
 
-def test_nothing_is_painted_brighter_than_teeth_are():
-    cheek = float(light(SKIN.view(1, 3, 1, 1)))
-    result = painted(face(), torch.tensor([0.9, 0.9, 0.9]), MIDDLE_OF_MOUTH)
-    brightest = cheek + BRIGHTEST * (1 - cheek)
-    assert float(light(result.view(1, 3, 1, 1))) == pytest.approx(brightest, abs=1e-3)
+@pytest.mark.parametrize("tone", TONES)
+def test_nothing_is_painted_brighter_than_teeth_are(tone):
+    result = painted(face(tone), torch.tensor([0.9, 0.9, 0.9]), MIDDLE_OF_MOUTH)
+    brightest = brightest_mouth(light(tone.view(1, 3, 1, 1)))
+    assert float(light(result.view(1, 3, 1, 1))) == pytest.approx(float(brightest), abs=1e-3)
 
 
 def test_colours_that_are_there_may_stay():
@@ -174,7 +206,7 @@ def test_half_precision_changes_little(dtype):
 
 
 def test_regions_lie_in_the_same_place_at_every_size():
-    small, large = (ellipses((MOUTH,), face(size=size)) for size in (64, 192))
+    small, large = (ellipses(MOUTH, face(size=size)) for size in (64, 192))
     assert small.mean().item() == pytest.approx(large.mean().item(), rel=0.02)
     assert large[0, 0, 129, 95] == 1 and large[0, 0, 0, 0] == 0
-    assert cheek_colour(face(size=192)).flatten().tolist() == pytest.approx(SKIN.tolist())
+    assert skin_colour(face(size=192)).flatten().tolist() == pytest.approx(SKIN.tolist())

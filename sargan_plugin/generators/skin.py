@@ -13,11 +13,14 @@ from kornia.filters import gaussian_blur2d
 
 from sargan_plugin.align import TEMPLATE, TEMPLATE_SIZE
 
-# Centre and half axes in the template's pixels. The mouth has room for a dropped jaw.
+# Centre and half axes in the template's pixels: from under the nose down to a dropped jaw.
 EYES = tuple((x, y, 12, 8) for x, y in TEMPLATE[:2])
-MOUTH = (63.5, 86, 27, 22)
-CHEEKS = ((40, 68, 9, 9), (87, 68, 9, 9))
+LIPS, JAW = (63.5, 82, 24, 12), (63.5, 94, 20, 14)
+MOUTH = (LIPS, JAW)
 SOFT = 0.35  # how far beyond its half axes an ellipse fades out, as a share of them
+
+# Left, top, right, bottom: skin that few beards, fringes and frames cover.
+CHEEKS_AND_NOSE = ((32, 60, 48, 76), (56, 52, 72, 68), (80, 60, 96, 76))
 
 DARKEST_SHADE, LIGHTEST_SHADE = 0.4, 0.15
 """Away from the features: light taken away or added, as a share of what is there."""
@@ -30,8 +33,6 @@ EYE_PALEST = 0.3
 """Saturation of the white of an eye, as a share of the skin's."""
 OTHER_HUE = 0.3
 """How far a painted colour may lie off the skin's hue, as a share of its own saturation."""
-BRIGHTEST = 0.25
-"""Of a mouth: from the cheeks' light this far on to white. Some teeth are brighter."""
 REPAINTED = 0.4
 """Change of a mouth's light, as a share, from which on the colour that was there has no say."""
 
@@ -39,10 +40,11 @@ HUELESS = 0.02  # light below which a colour has no hue
 
 
 def mouth_palest(brightness: torch.Tensor) -> torch.Tensor:
-    """Saturation of mouths, given their light; both as shares of the cheeks'.
+    """Saturation of mouths, given their light; both as shares of the skin's.
 
-    A line through the lower quartiles of the mouths of 900 people of Labeled Faces in the Wild:
-    teeth are pale, lips about as saturated as skin, the dark behind them more.
+    A line through the lower quartiles of mouths in Labeled Faces in the Wild, which ``python -m
+    sargan_training.mouth_colours`` prints, as what the other limits were drawn by: teeth are pale,
+    lips about as saturated as skin, the dark behind them more.
     """
     return (1.6 - 0.85 * brightness).clamp(min=0.2)
 
@@ -50,6 +52,11 @@ def mouth_palest(brightness: torch.Tensor) -> torch.Tensor:
 def mouth_richest(brightness: torch.Tensor) -> torch.Tensor:
     """As :func:`mouth_palest`, a curve a little above the upper quartiles."""
     return 1.2 * brightness.clamp(min=0.1) ** -0.67
+
+
+def brightest_mouth(skin: torch.Tensor) -> torch.Tensor:
+    """Light of a mouth, given the skin's: about the median of the teeth of smiles."""
+    return skin + 0.25 * (1 - skin)
 
 
 def natural_change(image: torch.Tensor, moved: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
@@ -67,56 +74,88 @@ def natural_change(image: torch.Tensor, moved: torch.Tensor, change: torch.Tenso
     # Quotients of dark colours are not finite in float16.
     working = torch.promote_types(change.dtype, torch.float32)
     image, here, added = image.to(working), (moved.to(working) + 1) / 2, change.to(working) / 2
-    mouth = ellipses((MOUTH,), image)
-    free = torch.maximum(mouth, ellipses(EYES, image))
-    shade = light(added) / light(here).clamp(min=0.05)
-    # Not of the features either, or their edges would cast halos.
-    shade = (1 - free) * _wrinkles((1 - free) * shade)
-    wanted = here + free * added + shade * here
-    natural = _coloured_like(cheek_colour(image), here, wanted, mouth)
+    mouth = ellipses(MOUTH, image)
+    features = torch.maximum(mouth, ellipses(EYES, image))
+    # Not the features' shade: their edges would count as wrinkles.
+    shade = _wrinkles((1 - features) * light(added) / light(here).clamp(min=0.05))
+    wanted = here + features * added + shade * here
+    natural = _coloured_like(skin_colour(image), here, wanted, mouth)
     return (2 * (natural - here)).to(change)
 
 
 def _wrinkles(shade: torch.Tensor) -> torch.Tensor:
     """The narrow part of a shade, within limits; broad patches look like dirt."""
-    width = WRINKLE * shade.shape[-1] / TEMPLATE_SIZE
-    kernel = 2 * round(2 * width) + 1
-    shade = shade - gaussian_blur2d(shade, (kernel, kernel), (width, width))
     lighter, darker = shade.clamp(min=0), shade.clamp(max=0)
     lighter = LIGHTEST_SHADE * torch.tanh(lighter / LIGHTEST_SHADE)
-    return lighter + DARKEST_SHADE * torch.tanh(darker / DARKEST_SHADE)
+    darker = DARKEST_SHADE * torch.tanh(darker / DARKEST_SHADE)
+    shade = lighter + darker
+    width = WRINKLE * shade.shape[-1] / TEMPLATE_SIZE
+    kernel = 2 * round(2 * width) + 1
+    narrow = shade - gaussian_blur2d(shade, (kernel, kernel), (width, width))
+    # What is taken away around a wrinkle would be its halo.
+    return torch.maximum(torch.minimum(narrow, lighter), darker)
 
 
 def _coloured_like(
-    cheek: torch.Tensor, here: torch.Tensor, wanted: torch.Tensor, mouth: torch.Tensor
+    skin: torch.Tensor, here: torch.Tensor, wanted: torch.Tensor, mouth: torch.Tensor
 ) -> torch.Tensor:
-    """What is wanted, its light and hue drawn to the cheek's, but not past what is here."""
-    old = light(here)
-    cheek_light = light(cheek)
-    teeth = cheek_light + BRIGHTEST * (1 - cheek_light)
-    brightest = torch.lerp(BRIGHTER_EYE * old, torch.maximum(old, teeth), mouth)
-    new = torch.minimum(light(wanted), brightest)
-    relative = new / cheek_light.clamp(min=HUELESS)
+    """What is wanted, its light and colour drawn to the skin's, but not past what is here."""
+    light_before, light_of_skin = light(here), light(skin)
+    brightness = torch.minimum(light(wanted), _brightest(light_before, light_of_skin, mouth))
 
-    skin = chroma(cheek)
-    before, before_other = _along(chroma(here), skin)
-    share, other = _along(chroma(wanted), skin)
+    hue = chroma(skin)
+    saturation_before, rest_before = along(chroma(here), hue)
+    saturation, rest = along(chroma(wanted), hue)
+    relative = brightness / light_of_skin.clamp(min=HUELESS)
+    repainted = mouth * _repainted(light_before, brightness)
+    saturation = _saturation(saturation, saturation_before, relative, mouth, repainted)
+    rest = _rest(rest, rest_before, saturation, saturation_before, hue)
+    return brightness + brightness.clamp(min=HUELESS) * (saturation * hue + rest)
+
+
+def _brightest(before: torch.Tensor, skin: torch.Tensor, mouth: torch.Tensor) -> torch.Tensor:
+    """The most light a place may have, given its own and the skin's."""
+    teeth = torch.maximum(before, brightest_mouth(skin))
+    return torch.lerp(BRIGHTER_EYE * before, teeth, mouth)
+
+
+def _repainted(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """How far something else is here now, in [0, 1], given the light."""
+    change = (after - before).abs() / torch.maximum(after, before).clamp(min=HUELESS)
+    return (change / REPAINTED).clamp(max=1)
+
+
+def _saturation(
+    wanted: torch.Tensor,
+    before: torch.Tensor,
+    relative: torch.Tensor,
+    mouth: torch.Tensor,
+    repainted: torch.Tensor,
+) -> torch.Tensor:
+    """Saturations, as shares of the skin's, within those of a face of this light."""
     palest = torch.lerp(torch.full_like(relative, EYE_PALEST), mouth_palest(relative), mouth)
-    repainted = (new - old).abs() / torch.maximum(new, old).clamp(min=HUELESS)
-    repainted = mouth * (repainted / REPAINTED).clamp(max=1)
     lowest = torch.lerp(torch.minimum(before, palest), palest, repainted)
-    share = torch.maximum(share, lowest)
-    share = torch.minimum(share, torch.maximum(before, mouth_richest(relative)))
+    highest = torch.maximum(before, mouth_richest(relative))
+    return torch.minimum(torch.maximum(wanted, lowest), highest)
+
+
+def _rest(
+    wanted: torch.Tensor,
+    before: torch.Tensor,
+    saturation: torch.Tensor,
+    saturation_before: torch.Tensor,
+    skin: torch.Tensor,
+) -> torch.Tensor:
+    """What a colour has beside the skin's hue, no more than was there or little of its own."""
     # A hue is an angle: a paler lip is less pink as well.
-    paler = ((share.clamp(min=0) + 0.5) / (before.clamp(min=0) + 0.5)).clamp(max=1)
-    most = OTHER_HUE * share.clamp(min=0) * _length(skin)
-    most = torch.maximum(most, _length(before_other) * paler)
-    other = other * (most / _length(other)).clamp(max=1)
-    return new + new.clamp(min=HUELESS) * (share * skin + other)
+    paler = (saturation.clamp(min=0) + 0.5) / (saturation_before.clamp(min=0) + 0.5)
+    most = OTHER_HUE * saturation.clamp(min=0) * _length(skin)
+    most = torch.maximum(most, _length(before) * paler.clamp(max=1))
+    return wanted * (most / _length(wanted)).clamp(max=1)
 
 
-def _along(colour: torch.Tensor, skin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A chroma as a share of the skin's, and what is left of it."""
+def along(colour: torch.Tensor, skin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A chroma as a share of the skin's (its saturation), and what is left of it."""
     squared = skin.square().sum(dim=1, keepdim=True).clamp(min=1e-4)
     share = (colour * skin).sum(dim=1, keepdim=True) / squared
     return share, colour - share * skin
@@ -126,10 +165,15 @@ def _length(colour: torch.Tensor) -> torch.Tensor:
     return (colour.square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
 
 
-def cheek_colour(image: torch.Tensor) -> torch.Tensor:
-    """The cheeks' mean colour in [0, 1], ``(B, 3, 1, 1)``, of crops in [-1, 1]."""
-    cheeks = ellipses(CHEEKS, image)
-    return ((image + 1) / 2 * cheeks).sum(dim=(2, 3), keepdim=True) / cheeks.sum()
+def skin_colour(image: torch.Tensor) -> torch.Tensor:
+    """The skin's colour in [0, 1], ``(B, 3, 1, 1)``, of crops in [-1, 1].
+
+    The median of cheeks and nose, of which one may be covered.
+    """
+    scale = image.shape[-1] / TEMPLATE_SIZE
+    corners = [[round(scale * each) for each in patch] for patch in CHEEKS_AND_NOSE]
+    patches = [image[:, :, y1:y2, x1:x2].flatten(2) for x1, y1, x2, y2 in corners]
+    return (torch.cat(patches, dim=2).median(dim=2).values[:, :, None, None] + 1) / 2
 
 
 def light(colour: torch.Tensor) -> torch.Tensor:
