@@ -96,6 +96,20 @@ def test_condition_reaches_the_output_of_the_flow_generator():
     assert (happy.delta - sad.delta).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_mirrored_picture_gets_the_mirrored_edit(relative):
+    images, conditions = inputs()
+    options = {"pretrained": False, "crop_size": 64, **SMALL}
+    generator = create_generator("sargan_flow_128", relative=relative, **options).eval()
+    torch.nn.init.normal_(generator.to_flow.weight, std=0.1)
+    edit, mirrored = (generator.edit(each, conditions) for each in (images, images.flip(-1)))
+    other_way = torch.tensor([-1, 1]).view(1, 2, 1, 1)
+    torch.testing.assert_close(mirrored.flow.flip(-1) * other_way, edit.flow)
+    torch.testing.assert_close(mirrored.delta.flip(-1), edit.delta, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mirrored.replace.flip(-1), edit.replace)
+    assert edit.flow.abs().max() > 0.1
+
+
 def test_attention_is_a_map_in_0_1():
     attention = SpatialAttention(8, 4)(torch.randn(2, 8, 16, 16))
     assert attention.shape == (2, 1, 16, 16)

@@ -9,9 +9,11 @@ from sargan_plugin.generators.skin import (
     BRIGHTER_EYE,
     DARKEST_SHADE,
     EYES,
+    GREENER,
     LIGHTEST_SHADE,
     MOUTH,
     OTHER_HUE,
+    PINKER,
     brightest_mouth,
     chroma,
     ellipses,
@@ -138,7 +140,22 @@ def test_a_mouth_is_painted_in_the_hue_of_its_face(tone):
         )
         # Skin that is only tinted may stay as pale as it is.
         assert min(palest, 1) - 1e-3 <= share <= max(richest, 1) + 1e-3
-        assert rest <= OTHER_HUE * share + 1e-3
+        assert rest <= PINKER * share + 1e-3
+
+
+@pytest.mark.parametrize("tone", TONES)
+def test_lips_are_painted_pinker_than_skin_and_nothing_much_greener(tone):
+    room = {}
+    for name, colour in (("pink", [0, -0.05, 0.05]), ("green", [0, 0.05, -0.05])):
+        wanted = 0.7 * tone + torch.tensor(colour)
+        for place in (MIDDLE_OF_MOUTH, (44, 45)):
+            _, share, rest = share_and_rest(painted(face(tone), wanted - tone, place), tone)
+            room[name, place] = rest / share
+    eye = (44, 45)
+    assert room["pink", MIDDLE_OF_MOUTH] == pytest.approx(PINKER, abs=1e-3)
+    assert room["green", MIDDLE_OF_MOUTH] == pytest.approx(GREENER, abs=1e-3)
+    assert room["pink", eye] == pytest.approx(OTHER_HUE, abs=1e-3)
+    assert room["green", eye] == pytest.approx(OTHER_HUE, abs=1e-3)
 
 
 @pytest.mark.parametrize("tone", TONES)

@@ -2,9 +2,10 @@
 
     python -m sargan_training.mouth_colours --data DATA --run RUN
 
-Reads the photos to train on and prints two tables to hold against the limits in
-``sargan_plugin/generators/skin.py``: quartiles of a mouth's saturation by its light, both as shares
-of the skin's, and quartiles of the light of teeth (of a smile the brightest thirtieth), by the
+Reads the photos to train on and prints quartiles to hold against the limits in
+``sargan_plugin/generators/skin.py``: of a mouth's saturation by its light, both as shares of the
+skin's; of how far its hue lies off the skin's, as a share of its saturation (below zero it is
+pinker, above greener); and of the light of teeth (of a smile the brightest thirtieth), by the
 skin's light.
 """
 
@@ -29,25 +30,29 @@ TEETH = 29 / 30
 COLOURED = 0.08  # a skin with less colour than this says nothing about saturation
 QUARTILES = torch.tensor([0.25, 0.5, 0.75])
 FEWEST = 20  # for quartiles
+PALE = 0.05  # saturation below which a hue says nothing
 
 OF_SKIN = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0, 1.2, 2.0)
 OF_WHITE = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 
 
-def mouths(crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Light and saturation ``(N, P)`` of P pixels of each mouth, and the skin ``(N, 3, 1, 1)``.
+def mouths(crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Light, saturation, hue ``(N, P)`` of P pixels of each mouth, and the skin ``(N, 3, 1, 1)``.
 
     Args:
         crops: uint8 crops with their surroundings ``(N, 3, S, S)``.
 
     Returns:
-        The light as it is, in [0, 1]; the saturation as a share of the skin's.
+        The light as it is, in [0, 1]; the saturation as a share of the skin's; the hue as a share
+        of the saturation, 0 for the skin's own.
     """
     image = to_unit(central(crops))
     colours, own = (image + 1) / 2, skin.skin_colour(image)
     inside = skin.ellipses(INNER_MOUTH, image)[0, 0] == 1
-    saturation, _ = skin.along(skin.chroma(colours), skin.chroma(own))
-    return skin.light(colours)[:, 0, inside], saturation[:, 0, inside], own
+    saturation, rest = skin.along(skin.chroma(colours), skin.chroma(own))
+    off = rest.norm(dim=1, keepdim=True) * rest[:, 1:2].sign()
+    hue = off / (saturation.clamp(min=PALE) * skin.chroma(own).norm(dim=1, keepdim=True))
+    return *(each[:, 0, inside] for each in (skin.light(colours), saturation, hue)), own
 
 
 def quartiles(
@@ -83,17 +88,25 @@ def main() -> None:
             for expression in range(len(EXPRESSIONS))
         ]
     )
-    brightness, saturation, own = mouths(faces.crops[rows])
+    brightness, saturation, hue, own = mouths(faces.crops[rows])
     light_of_skin = skin.light(own).flatten()
     coloured = skin.chroma(own).norm(dim=1).flatten() > COLOURED
+    relative = (brightness / light_of_skin[:, None])[coloured].flatten()
     smiles = faces.labels[rows] == EXPRESSIONS.index("happy")
     Console().print(
         quartiles(
             "Saturation of mouths by their light",
-            (brightness / light_of_skin[:, None])[coloured].flatten(),
+            relative,
             saturation[coloured].flatten(),
             OF_SKIN,
             {"palest": skin.mouth_palest, "richest": skin.mouth_richest},
+        ),
+        quartiles(
+            "Hue of mouths off the skin's by their light",
+            relative,
+            hue[coloured].flatten(),
+            OF_SKIN,
+            {"pinkest": lambda _: -skin.PINKER, "greenest": lambda _: skin.GREENER},
         ),
         quartiles(
             "Light of teeth by the skin's",

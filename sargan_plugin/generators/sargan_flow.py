@@ -4,6 +4,8 @@ Our own member of the family, and the model that ships. A smile is first of all 
 cheeks and lids keep their texture and travel. So the generator predicts a smooth flow, and on top
 of it SARGAN's colour change, limited by a mask to where something has to appear or vanish (teeth,
 wrinkles, the white of an eye), and to colours that this face can have (``skin.py``).
+
+In use, faces are edited together with their mirror image.
 """
 
 from __future__ import annotations
@@ -114,6 +116,24 @@ class SARGANFlow(Generator):
             self.to_paint.bias[4] = -2.0  # the mask starts nearly closed
 
     def edit(self, image: torch.Tensor, condition: torch.Tensor) -> Edit:
+        """What is proposed for a picture; in evaluation mode its mean with its mirror image's.
+
+        What a generator paints on one side alone to fool its judges is halved then, and a mirrored
+        picture gets the mirrored edit.
+        """
+        flow, mask, change = self._propose(image, condition)
+        if not self.training:
+            mirrored = [each.flip(-1) for each in self._propose(image.flip(-1), condition)]
+            other_way = mirrored[0].new_tensor([-1, 1]).view(1, 2, 1, 1)
+            flow = (flow + other_way * mirrored[0]) / 2
+            mask, change = (mask + mirrored[1]) / 2, (change + mirrored[2]) / 2
+        with torch.autocast(image.device.type, enabled=False):
+            return Edit(natural_change(image, warp_by_flow(image, flow), change), mask, flow)
+
+    def _propose(
+        self, image: torch.Tensor, condition: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Flow, mask and a change of colour that is not limited yet."""
         if self.source is not None:
             with torch.no_grad():  # it learns from labels alone
                 condition = condition - self.source(image).softmax(dim=1).to(condition)
@@ -127,9 +147,7 @@ class SARGANFlow(Generator):
             paint = paint.to(image.dtype)
             light, colour = torch.tanh(paint[:, :4]).split([1, 3], dim=1)
             mask = torch.sigmoid(paint[:, 4:])
-            flow = self._flow(features, image)
-            change = mask * (2 * light + self.max_colour * colour)
-            return Edit(natural_change(image, warp_by_flow(image, flow), change), mask, flow)
+            return self._flow(features, image), mask, mask * (2 * light + self.max_colour * colour)
 
     def _flow(self, features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Displacements in crop pixels, predicted coarsely so that they stay smooth."""

@@ -31,8 +31,9 @@ BRIGHTER_EYE = 1.35
 """Light of an opened eye in shares of the lid's that was there; an iris stays dark."""
 EYE_PALEST = 0.3
 """Saturation of the white of an eye, as a share of the skin's."""
-OTHER_HUE = 0.3
-"""How far a painted colour may lie off the skin's hue, as a share of its own saturation."""
+OTHER_HUE, PINKER, GREENER = 0.12, 0.2, 0.1
+"""How far a painted colour may lie off the skin's hue, as a share of its own saturation: away from
+the mouth, and in it to either side. Lips are pinker than skin."""
 REPAINTED = 0.4
 """Change of a mouth's light, as a share, from which on the colour that was there has no say."""
 
@@ -109,7 +110,7 @@ def _coloured_like(
     relative = brightness / light_of_skin.clamp(min=HUELESS)
     repainted = mouth * _repainted(light_before, brightness)
     saturation = _saturation(saturation, saturation_before, relative, mouth, repainted)
-    rest = _rest(rest, rest_before, saturation, saturation_before, hue)
+    rest = _rest(rest, rest_before, saturation, saturation_before, hue, mouth)
     return brightness + brightness.clamp(min=HUELESS) * (saturation * hue + rest)
 
 
@@ -145,11 +146,13 @@ def _rest(
     saturation: torch.Tensor,
     saturation_before: torch.Tensor,
     skin: torch.Tensor,
+    mouth: torch.Tensor,
 ) -> torch.Tensor:
     """What a colour has beside the skin's hue, no more than was there or little of its own."""
     # A hue is an angle: a paler lip is less pink as well.
     paler = (saturation.clamp(min=0) + 0.5) / (saturation_before.clamp(min=0) + 0.5)
-    most = OTHER_HUE * saturation.clamp(min=0) * _length(skin)
+    room = OTHER_HUE + mouth * (torch.where(wanted[:, 1:2] > 0, GREENER, PINKER) - OTHER_HUE)
+    most = room * saturation.clamp(min=0) * _length(skin)
     most = torch.maximum(most, _length(before) * paler.clamp(max=1))
     return wanted * (most / _length(wanted)).clamp(max=1)
 

