@@ -160,8 +160,14 @@ class ExpressionEditor(nn.Module):
         chosen = resolve_device(device)
         self.autocast_dtype = autocast_dtype(dtype, chosen)
         generator = model if isinstance(model, Generator) else create_generator(model)
-        self.generator = generator.to(chosen)
+        self.generator = generator.to(chosen).eval()
         self._detector, self._detector_device = detector, detector_device(device)
+
+    def train(self, mode: bool = True) -> ExpressionEditor:
+        """Edits are the same while a pipeline around this transform trains."""
+        super().train(mode)
+        self.generator.eval()
+        return self
 
     @property
     def detector(self) -> Detector:

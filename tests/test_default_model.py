@@ -61,6 +61,13 @@ def test_bfloat16_is_close_to_float32(editor):
     assert np.abs(fast - exact).mean() < 0.3
 
 
+def test_a_pipeline_in_training_mode_edits_the_same(editor):
+    before = editor(PHOTO, faces=FACES)
+    pipeline = torch.nn.Sequential(editor).train()
+    assert (editor(PHOTO, faces=FACES) == before).all()
+    pipeline.eval()
+
+
 def test_intensity_grows_the_edit(editor):
     def amount(intensity: float) -> float:
         return np.abs(editor(PHOTO, faces=FACES, intensity=intensity).astype(int) - PHOTO).mean()

@@ -110,6 +110,17 @@ def test_a_mirrored_picture_gets_the_mirrored_edit(relative):
     assert edit.flow.abs().max() > 0.1
 
 
+def test_training_costs_one_pass():
+    images, conditions = inputs()
+    generator = create_generator("sargan_flow_128", pretrained=False, **SMALL)
+    passes = []
+    generator.stem.register_forward_hook(lambda *_: passes.append(1))
+    generator.train().edit(images, conditions)
+    assert len(passes) == 1
+    generator.eval().edit(images, conditions)
+    assert len(passes) == 3
+
+
 def test_attention_is_a_map_in_0_1():
     attention = SpatialAttention(8, 4)(torch.randn(2, 8, 16, 16))
     assert attention.shape == (2, 1, 16, 16)

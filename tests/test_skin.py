@@ -158,6 +158,15 @@ def test_lips_are_painted_pinker_than_skin_and_nothing_much_greener(tone):
     assert room["green", eye] == pytest.approx(OTHER_HUE, abs=1e-3)
 
 
+def test_pink_lips_are_not_painted_as_green_as_they_are_pink():
+    lips = face()
+    lip = torch.tensor([0.66, 0.36, 0.4])
+    lips[0, :, 80:92, 58:70] = (2 * lip - 1).view(3, 1, 1)
+    green = painted(lips, torch.tensor([-0.2, 0.15, -0.2]), MIDDLE_OF_MOUTH)
+    _, share, rest = share_and_rest(green, SKIN)
+    assert rest <= GREENER * share + 1e-3
+
+
 @pytest.mark.parametrize("tone", TONES)
 @pytest.mark.parametrize(("brightness", "saturation"), [(0.25, 1.6), (0.7, 1.2), (1.05, 0.8)])
 def test_the_dark_of_a_mouth_lips_and_teeth_are_painted_as_they_are_wanted(

@@ -30,7 +30,7 @@ TEETH = 29 / 30
 COLOURED = 0.08  # a skin with less colour than this says nothing about saturation
 QUARTILES = torch.tensor([0.25, 0.5, 0.75])
 FEWEST = 20  # for quartiles
-PALE = 0.05  # saturation below which a hue says nothing
+PALE = 0.05  # saturation below which a hue is taken as a share of this instead
 
 OF_SKIN = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0, 1.2, 2.0)
 OF_WHITE = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
@@ -88,7 +88,8 @@ def main() -> None:
             for expression in range(len(EXPRESSIONS))
         ]
     )
-    brightness, saturation, hue, own = mouths(faces.crops[rows])
+    parts = [mouths(faces.crops[part]) for part in rows.split(256)]
+    brightness, saturation, hue, own = (torch.cat(each) for each in zip(*parts, strict=True))
     light_of_skin = skin.light(own).flatten()
     coloured = skin.chroma(own).norm(dim=1).flatten() > COLOURED
     relative = (brightness / light_of_skin[:, None])[coloured].flatten()

@@ -33,7 +33,8 @@ EYE_PALEST = 0.3
 """Saturation of the white of an eye, as a share of the skin's."""
 OTHER_HUE, PINKER, GREENER = 0.12, 0.2, 0.1
 """How far a painted colour may lie off the skin's hue, as a share of its own saturation: away from
-the mouth, and in it to either side. Lips are pinker than skin."""
+the mouth, and in it to either side. Lips are pinker than skin, a third of them more than this; beside
+them more looks like a bruise."""
 REPAINTED = 0.4
 """Change of a mouth's light, as a share, from which on the colour that was there has no say."""
 
@@ -43,9 +44,9 @@ HUELESS = 0.02  # light below which a colour has no hue
 def mouth_palest(brightness: torch.Tensor) -> torch.Tensor:
     """Saturation of mouths, given their light; both as shares of the skin's.
 
-    A line through the lower quartiles of mouths in Labeled Faces in the Wild, which ``python -m
-    sargan_training.mouth_colours`` prints, as what the other limits were drawn by: teeth are pale,
-    lips about as saturated as skin, the dark behind them more.
+    A line through the lower quartiles of mouths in the training photos, which ``python -m
+    sargan_training.mouth_colours`` prints: teeth are pale, lips about as saturated as skin, the
+    dark behind them more.
     """
     return (1.6 - 0.85 * brightness).clamp(min=0.2)
 
@@ -56,7 +57,7 @@ def mouth_richest(brightness: torch.Tensor) -> torch.Tensor:
 
 
 def brightest_mouth(skin: torch.Tensor) -> torch.Tensor:
-    """Light of a mouth, given the skin's: about the median of the teeth of smiles."""
+    """Light of a mouth in [0, 1], given the skin's: about the median of the teeth of smiles."""
     return skin + 0.25 * (1 - skin)
 
 
@@ -85,7 +86,10 @@ def natural_change(image: torch.Tensor, moved: torch.Tensor, change: torch.Tenso
 
 
 def _wrinkles(shade: torch.Tensor) -> torch.Tensor:
-    """The narrow part of a shade, within limits; broad patches look like dirt."""
+    """The narrow part of a shade, within limits; broad patches look like dirt.
+
+    A soft outline inside a patch's edge is left of it.
+    """
     lighter, darker = shade.clamp(min=0), shade.clamp(max=0)
     lighter = LIGHTEST_SHADE * torch.tanh(lighter / LIGHTEST_SHADE)
     darker = DARKEST_SHADE * torch.tanh(darker / DARKEST_SHADE)
@@ -148,17 +152,21 @@ def _rest(
     skin: torch.Tensor,
     mouth: torch.Tensor,
 ) -> torch.Tensor:
-    """What a colour has beside the skin's hue, no more than was there or little of its own."""
+    """What a colour has beside the skin's hue: no more than was there on that side, or little."""
     # A hue is an angle: a paler lip is less pink as well.
     paler = (saturation.clamp(min=0) + 0.5) / (saturation_before.clamp(min=0) + 0.5)
     room = OTHER_HUE + mouth * (torch.where(wanted[:, 1:2] > 0, GREENER, PINKER) - OTHER_HUE)
     most = room * saturation.clamp(min=0) * _length(skin)
-    most = torch.maximum(most, _length(before) * paler.clamp(max=1))
+    same_side = (wanted * before).sum(dim=1, keepdim=True) > 0
+    most = torch.maximum(most, same_side * _length(before) * paler.clamp(max=1))
     return wanted * (most / _length(wanted)).clamp(max=1)
 
 
 def along(colour: torch.Tensor, skin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A chroma as a share of the skin's (its saturation), and what is left of it."""
+    """A chroma ``(B, 3, ...)`` as a share of the skin's ``(B, 1, ...)``, and what is left of it.
+
+    The first is its saturation, the second lies off the skin's hue.
+    """
     squared = skin.square().sum(dim=1, keepdim=True).clamp(min=1e-4)
     share = (colour * skin).sum(dim=1, keepdim=True) / squared
     return share, colour - share * skin
