@@ -33,8 +33,8 @@ EYE_PALEST = 0.3
 """Saturation of the white of an eye, as a share of the skin's."""
 OTHER_HUE, PINKER, GREENER = 0.12, 0.2, 0.1
 """How far a painted colour may lie off the skin's hue, as a share of its own saturation: away from
-the mouth, and in it to either side. Lips are pinker than skin, a third of them more than this; beside
-them more looks like a bruise."""
+the mouth, and in it to either side. Lips are pinker than skin, a third of them more than this;
+beside them more looks like a bruise."""
 REPAINTED = 0.4
 """Change of a mouth's light, as a share, from which on the colour that was there has no say."""
 
