@@ -25,7 +25,8 @@ from sargan_plugin.generators.skin import (
 )
 
 SKIN = torch.tensor([0.8, 0.55, 0.45])
-TONES = [SKIN, torch.tensor([0.95, 0.78, 0.7]), torch.tensor([0.3, 0.19, 0.14])]
+PALE, DEEP = torch.tensor([0.95, 0.78, 0.7]), torch.tensor([0.3, 0.19, 0.14])
+TONES = [SKIN, PALE, DEEP]
 BLUE = torch.tensor([-0.6, -0.2, 0.6])
 FOREHEAD, MIDDLE_OF_MOUTH = (15, 64), (86, 64)
 
@@ -167,14 +168,14 @@ def test_pink_lips_are_not_painted_as_green_as_they_are_pink():
     assert rest <= GREENER * share + 1e-3
 
 
-@pytest.mark.parametrize("tone", TONES)
-@pytest.mark.parametrize(("brightness", "saturation"), [(0.25, 1.6), (0.7, 1.2), (1.05, 0.8)])
-def test_the_dark_of_a_mouth_lips_and_teeth_are_painted_as_they_are_wanted(
-    brightness, saturation, tone
-):
+@pytest.mark.parametrize(
+    ("tone", "teeth"), [(SKIN, (1.1, 0.7)), (DEEP, (1.1, 0.7)), (PALE, (1.05, 0.8))]
+)
+def test_the_dark_of_a_mouth_lips_and_teeth_are_painted_as_they_are_wanted(tone, teeth):
     skin = tone.view(1, 3, 1, 1)
-    wanted = (brightness * light(skin) * (1 + saturation * chroma(skin))).flatten()
-    torch.testing.assert_close(painted(face(tone), wanted - tone, MIDDLE_OF_MOUTH), wanted)
+    for brightness, saturation in ((0.25, 1.6), (0.7, 1.2), teeth):
+        wanted = (brightness * light(skin) * (1 + saturation * chroma(skin))).flatten()
+        torch.testing.assert_close(painted(face(tone), wanted - tone, MIDDLE_OF_MOUTH), wanted)
 
 
 def test_teeth_painted_dark_are_no_grey_teeth():

@@ -49,9 +49,10 @@ def mouths(crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
     image = to_unit(central(crops))
     colours, own = (image + 1) / 2, skin.skin_colour(image)
     inside = skin.ellipses(INNER_MOUTH, image)[0, 0] == 1
-    saturation, rest = skin.along(skin.chroma(colours), skin.chroma(own))
+    chroma = skin.chroma(own)
+    saturation, rest = skin.along(skin.chroma(colours), chroma)
     off = rest.norm(dim=1, keepdim=True) * rest[:, 1:2].sign()
-    hue = off / (saturation.clamp(min=PALE) * skin.chroma(own).norm(dim=1, keepdim=True))
+    hue = off / (saturation.clamp(min=PALE) * chroma.norm(dim=1, keepdim=True))
     return *(each[:, 0, inside] for each in (skin.light(colours), saturation, hue)), own
 
 

@@ -123,10 +123,11 @@ class SARGANFlow(Generator):
         """
         flow, mask, change = self._propose(image, condition)
         if not self.training:
-            mirrored = [each.flip(-1) for each in self._propose(image.flip(-1), condition)]
-            other_way = mirrored[0].new_tensor([-1, 1]).view(1, 2, 1, 1)
-            flow = (flow + other_way * mirrored[0]) / 2
-            mask, change = (mask + mirrored[1]) / 2, (change + mirrored[2]) / 2
+            mirrored = self._propose(image.flip(-1), condition)
+            other_flow, other_mask, other_change = (each.flip(-1) for each in mirrored)
+            other_way = flow.new_tensor([-1, 1]).view(1, 2, 1, 1)
+            flow = (flow + other_way * other_flow) / 2
+            mask, change = (mask + other_mask) / 2, (change + other_change) / 2
         with torch.autocast(image.device.type, enabled=False):
             return Edit(natural_change(image, warp_by_flow(image, flow), change), mask, flow)
 

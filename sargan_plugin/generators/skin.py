@@ -3,7 +3,7 @@
 A generator that may paint any colour fools its judges with blotches first: turquoise teeth, blue
 lips, pink patches on a cheek. Faces have few colours. Skin, lips, teeth and the dark of a mouth
 have one hue under one light, more or less saturated; and what a change of expression does to a
-forehead or the outer cheeks is a wrinkle's shade.
+cheek, a forehead or a nose is a wrinkle's shade.
 """
 
 from __future__ import annotations
