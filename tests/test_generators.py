@@ -171,6 +171,17 @@ def test_more_intensity_changes_more(low, step):
     torch.testing.assert_close(nothing, image, atol=1e-5, rtol=0)
 
 
+@given(st.floats(1.05, 1.5))
+def test_an_exaggerated_edit_moves_farther_and_paints_no_stronger(intensity):
+    edit = some_edit()
+    strong = edit.at_intensity(torch.tensor([intensity]))
+    torch.testing.assert_close(strong.flow, intensity * edit.flow)
+    assert strong.delta.amax() <= edit.delta.amax() + 1e-6
+    assert strong.delta.amin() >= edit.delta.amin() - 1e-6
+    painted = Edit(edit.delta, edit.replace).at_intensity(torch.tensor([intensity]))
+    torch.testing.assert_close(painted.delta, intensity * edit.delta)
+
+
 def test_then_does_one_edit_after_the_other():
     coarse = torch.rand(1, 3, 4, 4)
     image = torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic")

@@ -67,7 +67,8 @@ class Edit:
 
         The flow is scaled. What is painted on top travels along the shortened flow, so that half
         a smile has a half-opened mouth rather than half-transparent teeth, and its opacity rises
-        faster than the movement: a half-way edit is mostly opaque where it is small.
+        faster than the movement: a half-way edit is mostly opaque where it is small. Above one
+        only the movement grows; an edit without flow has nothing else and is painted stronger.
 
         Args:
             intensity: ``(B,)``, zero or more. One returns the same values.
@@ -80,8 +81,9 @@ class Edit:
         # Painted content belongs to the fully moved geometry; walk back the missing part of it.
         missing = (amount - 1) * self.flow
         painted = warp_by_flow(torch.cat([self.delta, self.replace], dim=1), missing)
-        delta, cover = painted[:, :3] * opacity, (painted[:, 3:] * opacity).clamp(0, 1)
-        return Edit(delta, cover, self.flow * amount)
+        # Generators keep teeth and lips within the colours of a face; a multiple would leave them.
+        painted = painted * opacity.clamp(max=1)
+        return Edit(painted[:, :3], painted[:, 3:], self.flow * amount)
 
 
 def feather(size: int) -> torch.Tensor:
