@@ -2,7 +2,7 @@
 
 ``sargan-cli evaluate`` prints what is measured here. Every photo is edited by
 :class:`ExpressionEditor` at its own resolution, as a user's would be, along the data set's
-landmarks; expression scores are also told of faces that the editor finds by itself. An edit towards
+landmarks; expression scores are also told of faces that the default detector finds. An edit towards
 what a photo shows already is hardly one and counts nowhere.
 """
 
@@ -139,13 +139,14 @@ class Evaluation:
         self.recogniser = self._recogniser() if setting.identity else None
         if self.recogniser is not None:
             self.descriptors = self.recogniser.describe(self.subjects.crops)
+        detector = FaceDetector()
         self.elsewhere = {
-            "faces found": self.subjects.unannotated(),
+            "faces found": self.subjects.found_by(detector),
             "grey photos": self.subjects.grey(),
         }
         if setting.pictures is not None:
             self.elsewhere["other pictures"] = pictures_in(
-                setting.pictures, FaceDetector(), setting.photos, warn
+                setting.pictures, detector, setting.photos, warn
             )
         face_api = None if setting.face_api is None else FaceApiJudge(setting.face_api).eval()
         faces = load_faces(setting.data, setting.run.parent, second_opinion=setting.second_opinion)

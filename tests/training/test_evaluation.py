@@ -16,7 +16,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from sargan_cli.app import main
-from sargan_plugin import ExpressionEditor, detector_files
+from sargan_plugin import ExpressionEditor, FaceDetector, detector_files
 from sargan_plugin.align import template
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
@@ -201,16 +201,16 @@ class Blind:
         return []
 
 
-def test_faces_are_found_by_the_editor_where_nobody_says_where_they_are(shared):
+def test_faces_are_found_where_nobody_says_where_they_are(shared):
     subjects = held_out_subjects(shared / "data", "report", 4)
     edits = edit_subjects(ExpressionEditor(), subjects, 1).crops
-    found = edit_subjects(ExpressionEditor(), subjects.unannotated(), 1).crops
+    found = edit_subjects(ExpressionEditor(), subjects.found_by(FaceDetector()), 1).crops
     assert not torch.equal(found, edits)
     assert (found != subjects.crops).flatten(1).any(dim=1).all()
     # The same expression in the same places, give or take what the detector misses by.
     painted, repainted = (each.float() - subjects.crops.float() for each in (edits, found))
     assert torch.corrcoef(torch.stack([painted.flatten(), repainted.flatten()]))[0, 1] > 0.5
-    unfound = edit_subjects(ExpressionEditor(detector=Blind()), subjects.unannotated(), 1)
+    unfound = edit_subjects(ExpressionEditor(), subjects.found_by(Blind()), 1)
     assert torch.equal(unfound.crops, subjects.crops)
     assert not unfound.clipped.any()
 

@@ -42,13 +42,13 @@ class Subjects:
         root: folder of the photos.
         rows: where the face is, whose it is, what it shows (``UNKNOWN`` where nobody said).
         colour: whether the photos are taken as they are or as grey ones.
-        annotated: whether the editor is told where the face is, or finds it as a user's does.
+        detector: finds what to edit, as a user's editor does; None for the faces of the rows.
     """
 
     root: Path
     rows: list[FaceRow]
     colour: bool = True
-    annotated: bool = True
+    detector: Detector | None = None
 
     @property
     def people(self) -> list[str]:
@@ -63,6 +63,13 @@ class Subjects:
         """The canonical crops with their surroundings, uint8 ``(N, 3, 160, 160)``."""
         return _stacked([aligned_crop(self.photo(row), row.landmarks) for row in self.rows])
 
+    @cached_property
+    def faces(self) -> list[list[Face]]:
+        """What to edit in each photo."""
+        if self.detector is None:
+            return [[Face.from_landmarks(row.landmarks)] for row in self.rows]
+        return [self.detector.detect(self.photo(row)) for row in self.rows]
+
     def photo(self, row: FaceRow) -> np.ndarray:
         """The photo with this face, uint8 RGB ``(H, W, 3)``."""
         photo = read_photo(self.root / row.path)
@@ -75,9 +82,9 @@ class Subjects:
         """The same photos without colour."""
         return replace(self, colour=False)
 
-    def unannotated(self) -> Subjects:
-        """The same photos, in which the editor has to find the faces."""
-        return replace(self, annotated=False)
+    def found_by(self, detector: Detector) -> Subjects:
+        """The same photos, with every face that a detector finds in them."""
+        return replace(self, detector=detector)
 
 
 def _stacked(crops: list[np.ndarray]) -> torch.Tensor:
@@ -168,18 +175,15 @@ def pictures_in(
 def edit_subjects(editor: ExpressionEditor, subjects: Subjects, target: int) -> Edits:
     """Every photo edited towards one expression, at its own resolution.
 
-    A photo in which the editor finds no face is left as it is, as a user's would be.
+    A photo in which no face is found is left as it is, as a user's would be.
     """
     crops, clipped, sharpness = [], [], []
     for start in range(0, len(subjects.rows), TOGETHER):
         rows = subjects.rows[start : start + TOGETHER]
         photos = [subjects.photo(row) for row in rows]
         requests = [
-            editor.request(
-                EXPRESSIONS[target],
-                faces=[Face.from_landmarks(row.landmarks)] if subjects.annotated else None,
-            )
-            for row in rows
+            editor.request(EXPRESSIONS[target], faces=faces)
+            for faces in subjects.faces[start : start + TOGETHER]
         ]
         for row, photo, result in zip(rows, photos, editor.edit(photos, requests), strict=True):
             crops.append(aligned_crop(result.image, row.landmarks))
