@@ -176,6 +176,7 @@ def evaluate(
             output.say(f"{path}: best, median and worst edits")
     if len(measured) > 1:
         output.show(_summary(measured))
+    told["chosen"] = min(measured, key=lambda figures: figures.rank()).model
     return Report(_without_nan(told))
 
 
@@ -223,6 +224,7 @@ def _tables(figures: Figures) -> list[Table]:
             for each, photos in zip(figures.kid, figures.kid_photos, strict=True)
         ],
         "skin colour, CIEDE2000": figures.colour,
+        "the same, where it changed most": figures.blotches,
         "mouth's sharpness, 1 as before": figures.sharpness,
         "share of clipped pixels": [each.told(4) for each in figures.clipped],
     }
@@ -236,7 +238,10 @@ def _tables(figures: Figures) -> list[Table]:
         _share_table(f"{figures.model}: everything else", other),
     ]
     if (realism := figures.realism) is not None:
-        tables[-1].caption = f"told from photos: AUC {realism.auc}, after {realism.steps} steps"
+        tables[-1].caption = (
+            f"told from photos: AUC {realism.auc} on {realism.auc.photos} photos, after "
+            f"{realism.steps} steps on as many other people's, where it is {realism.learnt:.2f}"
+        )
     tones = ", ".join(
         f"{tone} {values['ecs']}"
         + (f" and {values['fvs']}" if values["fvs"] is not None else "")
@@ -248,7 +253,7 @@ def _tables(figures: Figures) -> list[Table]:
 
 
 def _summary(measured: list[Figures]) -> Table:
-    """A row for each model: what its figures are on average of the five frequent expressions."""
+    """A row for each model, means of the five frequent expressions; the one to choose first."""
     from rich.table import Table
 
     from sargan_training.evaluate import mean_of_frequent
@@ -261,10 +266,10 @@ def _summary(measured: list[Figures]) -> Table:
         "told from photos, AUC",
         "KID",
         "CIEDE2000",
-        title="all models, means of the five frequent expressions",
+        title="all models, the one to choose first; means of the five frequent expressions",
         title_justify="left",
     )
-    for figures in measured:
+    for figures in sorted(measured, key=lambda figures: figures.rank()):
         table.add_row(
             _short_name(figures.model),
             *(str(figures.mean_ecs[judge]) for judge in judges),

@@ -34,8 +34,15 @@ from sargan_training.evaluation.judges import (
     trained_judge,
 )
 from sargan_training.evaluation.realism import TwoSampleTest, kernel_distance, two_sample_test
-from sargan_training.evaluation.subjects import Edits, edit_subjects, held_out_subjects, pictures_in
+from sargan_training.evaluation.subjects import (
+    Edits,
+    Subjects,
+    edit_subjects,
+    held_out_subjects,
+    pictures_in,
+)
 
+ENOUGH_READ = 0.8
 FREQUENT = 5  # the first five expressions have enough photos to be judged by
 
 
@@ -47,7 +54,8 @@ class Setting:
         data: the data set, prepared or annotated, see :func:`sargan_training.data.load_faces`.
         run: folder for the judges, which are trained once; crops of annotated photos are kept
             beside it, where training runs keep theirs.
-        photos: how many to edit towards each expression.
+        photos: how many to edit towards each expression; that edits are told from photos is tried
+            on all that there are, at most three of a person.
         pictures: folder of paintings, drawings or other photos without labels, to edit as well.
         half: ``"choose"`` to pick a checkpoint by, ``"report"`` for figures to be told.
         judge_steps: of training of each judge that ``run`` does not hold yet.
@@ -83,7 +91,8 @@ class Figures:
         confusion: of each judge, as what edits towards each expression were read.
         kid: distance to real photos of the expression.
         kid_photos: how many there are.
-        colour: CIEDE2000 of the skin before and after.
+        colour: CIEDE2000 of the skin before and after, in the mean.
+        blotches: the same, of the twentieth of the skin that changed most.
         sharpness: of the mouth, geometric mean of after over before.
         clipped: share of clipped pixels among the changed ones.
         similarity: of the face descriptors before and after.
@@ -99,12 +108,21 @@ class Figures:
     kid: list[Estimate] = field(default_factory=list)
     kid_photos: list[int] = field(default_factory=list)
     colour: list[Estimate] = field(default_factory=list)
+    blotches: list[Estimate] = field(default_factory=list)
     sharpness: list[Estimate] = field(default_factory=list)
     clipped: list[Estimate] = field(default_factory=list)
     similarity: list[Estimate] = field(default_factory=list)
     verified: list[Estimate] = field(default_factory=list)
     skin_tones: dict[str, dict[str, Any]] = field(default_factory=dict)
     realism: TwoSampleTest | None = None
+
+    def rank(self) -> tuple[bool, float]:
+        """To choose a checkpoint by, the least: edits have to be read as the target often enough,
+        and of those models that manage, the one is best whose edits are least told from photos."""
+        read = float(np.mean([self.mean_ecs[judge].value for judge in self.confusion]))
+        if self.realism is None or read < ENOUGH_READ:
+            return (read < ENOUGH_READ, -read)
+        return (False, self.realism.auc.value)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -113,6 +131,11 @@ class Figures:
 def mean_of_frequent(estimates: Sequence[Estimate]) -> float:
     """Mean over the five frequent expressions, of a figure for each expression."""
     return float(np.mean([each.value for each in estimates[:FREQUENT]]))
+
+
+def _asked(subjects: Subjects) -> torch.Tensor:
+    """Which edits count, ``(N, 7)``: those towards what a photo does not show already."""
+    return subjects.labels[:, None] != torch.arange(len(EXPRESSIONS))
 
 
 class Evaluation:
@@ -135,7 +158,8 @@ class Evaluation:
     ) -> None:
         self.setting, self.say = setting, say
         self.device = resolve_device(setting.device)
-        self.subjects = held_out_subjects(setting.data, setting.half, setting.photos)
+        everybody = held_out_subjects(setting.data, setting.half, setting.second_opinion)
+        self.subjects, self.rest = everybody.parted(setting.photos)
         self.recogniser = self._recogniser() if setting.identity else None
         if self.recogniser is not None:
             self.descriptors = self.recogniser.describe(self.subjects.crops)
@@ -162,8 +186,7 @@ class Evaluation:
         self.real = held_out
         self.real_features = features(self.judges[BACKBONES[0]], held_out.crops)
         self.tones = np.array(appearance.skin_tones(self.subjects.crops))
-        # Which edits count, (N, 7).
-        self.asked = self.subjects.labels[:, None] != torch.arange(len(EXPRESSIONS))
+        self.asked = _asked(self.subjects)
 
     def _recogniser(self) -> identity.Recogniser:
         if self.setting.recognition is None:
@@ -206,15 +229,24 @@ class Evaluation:
         self._judge_elsewhere(figures, editor)
         if self.setting.realism_minutes:
             self.say(f"{model}: telling edits from photos")
-            figures.realism = two_sample_test(
-                central(self.subjects.crops),
-                [central(each) for each in edits[:FREQUENT]],
-                self.asked[:, :FREQUENT],
-                self.subjects.people,
-                self.setting.realism_minutes,
-                self.device,
-            )
+            figures.realism = self._tell_from_photos(editor, edits)
         return figures, edits
+
+    def _tell_from_photos(
+        self, editor: ExpressionEditor, edits: Sequence[torch.Tensor]
+    ) -> TwoSampleTest:
+        """The two-sample test on everybody: those whose edits are there, and the rest."""
+        photos, asked = central(self.subjects.crops), self.asked[:, :FREQUENT]
+        edited = [central(each) for each in edits[:FREQUENT]]
+        if self.rest.rows:
+            photos = torch.cat([photos, central(self.rest.crops)])
+            asked = torch.cat([asked, _asked(self.rest)[:, :FREQUENT]])
+            for target, some in enumerate(edited):
+                others = edit_subjects(editor, self.rest, target).crops
+                edited[target] = torch.cat([some, central(others)])
+        people = self.subjects.people + self.rest.people
+        minutes = self.setting.realism_minutes
+        return two_sample_test(photos, edited, asked, people, minutes, self.device)
 
     def _of_asked(self, values: np.ndarray, target: int) -> np.ndarray:
         """Values ``(N,)``, NaN for photos that show the target already."""
@@ -248,7 +280,8 @@ class Evaluation:
     def _look(self, figures: Figures, edited: Edits, target: int) -> None:
         """What the edits look like beside the photos, and beside real photos of the target."""
         colour = appearance.colour_difference(self.subjects.crops, edited.crops)
-        figures.colour.append(self._estimate(colour.numpy(), target))
+        figures.colour.append(self._estimate(colour.mean(axis=1), target))
+        figures.blotches.append(self._estimate(np.quantile(colour, 0.95, axis=1), target))
         figures.clipped.append(self._estimate(edited.clipped, target))
         ratio = self._estimate(np.log(edited.sharpness), target)
         figures.sharpness.append(

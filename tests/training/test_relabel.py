@@ -99,7 +99,7 @@ def test_relabel_writes_what_training_reads(package, data, tmp_path, monkeypatch
     assert (own >= 0.45).all() and (own < 1).any()
 
     output.write_text("\n".join(output.read_text().splitlines()[:-1]))
-    with pytest.raises(SarganError, match=r"opinions\.csv says nothing of person39"):
+    with pytest.raises(SarganError, match=r"opinions\.csv: says nothing of person39"):
         load_faces(data, folder, second_opinion=output)
 
 

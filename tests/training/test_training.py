@@ -105,7 +105,10 @@ def test_every_system_trains_goes_on_and_leaves_weights(system, data, place):
     done = train(tiny(system, "steps=2"), data, folder, CPU, say=told.append)
     assert (done.step, done.average) == (2, folder / "average_000002.safetensors")
     again = train(tiny(system, "steps=4"), data, folder, CPU, say=told.append)
-    assert told[0].startswith("1 cpu process, fp32, ")
+    seen = [
+        person for person in load_faces(data, folder.parent, 64).people if not is_held_out(person)
+    ]
+    assert told[0] == f"1 cpu process, fp32, {len(seen)} photos of {len(set(seen))} people"
     assert told[-1] == "resumed at step 2; steps was 2, now 4"
     assert again.step == 4
     architecture, options = architecture_in(again.average)

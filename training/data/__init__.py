@@ -21,7 +21,7 @@ from sargan_training.data.crops import (
     margin_of,
     to_unit,
 )
-from sargan_training.data.faces import FaceSet, balanced_weights, half_of, is_held_out
+from sargan_training.data.faces import FaceSet, balanced_weights, half_of, is_held_out, softened
 from sargan_training.data.layouts import pictures_under
 from sargan_training.data.photos import FaceRow, read_photo
 from sargan_training.data.shards import is_prepared, load_shards, read_shard_rows
@@ -102,5 +102,6 @@ __all__ = [
     "pictures_under",
     "read_photo",
     "read_rows",
+    "softened",
     "to_unit",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,14 +83,24 @@ class FaceSet:
         Raises:
             SarganError: when the CSV says nothing of some face.
         """
-        opinions = read_opinions(second_opinion)
-        missing = [path for path in self.paths if path not in opinions]
-        if missing:
-            raise SarganError(
-                f"{second_opinion} says nothing of {missing[0]} and {len(missing) - 1} more."
-            )
-        other = torch.tensor([opinions[path] for path in self.paths])
-        return replace(self, shares=HAND_WEIGHT * self.shares + (1 - HAND_WEIGHT) * other)
+        return replace(self, shares=softened(self.shares, self.paths, second_opinion))
+
+
+def softened(shares: torch.Tensor, paths: Sequence[str], second_opinion: Path) -> torch.Tensor:
+    """What photos show ``(N, 7)``, mixed with what a CSV of ``relabel.py`` says of them.
+
+    Raises:
+        SarganError: when the CSV says nothing of some face.
+    """
+    opinions = read_opinions(second_opinion)
+    missing = [path for path in paths if path not in opinions]
+    if missing:
+        raise SarganError(
+            f"{printable_name(second_opinion)}: says nothing of {printable_name(missing[0])} and "
+            f"{len(missing) - 1} more."
+        )
+    other = torch.tensor([opinions[path] for path in paths])
+    return HAND_WEIGHT * shares + (1 - HAND_WEIGHT) * other
 
 
 def read_opinions(path: Path) -> dict[str, list[float]]:
@@ -99,7 +110,7 @@ def read_opinions(path: Path) -> dict[str, list[float]]:
         SarganError: when the file cannot be read or is no such CSV.
     """
     try:
-        with path.open(newline="") as stream:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             return {
                 row["path"]: [float(row[name]) for name in EXPRESSIONS]
                 for row in csv.DictReader(stream)

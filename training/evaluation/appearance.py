@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from kornia.color import rgb_to_lab
+from kornia.filters import gaussian_blur2d
 
 from sargan_plugin.align import face_matrices, scale_of
 from sargan_plugin.generators.skin import light
@@ -15,6 +16,10 @@ from sargan_training.data import MARGIN, margin_of
 # much, and the mouth.
 CHEEKS = ((34, 62, 46, 74), (81, 62, 93, 74))
 NOSE_BRIDGE = ((58, 46, 69, 56),)
+# Skin away from mouth, eyes and brows: what must keep its colour.
+FOREHEAD = ((44, 14, 83, 28),)
+JAW = ((30, 82, 40, 96), (87, 82, 97, 96))
+SKIN = (*FOREHEAD, *NOSE_BRIDGE, *CHEEKS, *JAW)
 MOUTH = (46, 74, 81, 96)
 # Limits in degrees of the individual typology angle (Chardon et al., 1991), dark to light.
 SKIN_TONES = {"dark": -30.0, "brown": 10.0, "tan": 28.0, "light": 90.0}
@@ -34,12 +39,25 @@ def skin_lab(crops: torch.Tensor) -> torch.Tensor:
     return torch.stack([rgb_to_lab(patch).mean(dim=(2, 3)) for patch in patches], dim=1)
 
 
-def colour_difference(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    """CIEDE2000 between the skin of crops before and after, ``(N,)``; 1 is just noticeable."""
+def colour_difference(before: torch.Tensor, after: torch.Tensor) -> np.ndarray:
+    """CIEDE2000 of every pixel of skin in uint8 crops before and after; 1 is just noticeable.
+
+    Crops are blurred a little first, so that grain laid anew is no difference in colour.
+
+    Returns:
+        ``(N, P)`` for the P pixels of forehead, bridge of the nose, cheeks and jaw.
+    """
     from skimage.color import deltaE_ciede2000
 
-    difference = deltaE_ciede2000(skin_lab(before).numpy(), skin_lab(after).numpy())
-    return torch.from_numpy(difference).float().mean(dim=1)
+    lab = [
+        rgb_to_lab(gaussian_blur2d(crops.float() / 255, (9, 9), (2.0, 2.0)))
+        for crops in (before, after)
+    ]
+    skin = [
+        torch.cat([region(each, box).flatten(2) for box in SKIN], dim=2).transpose(1, 2).numpy()
+        for each in lab
+    ]
+    return deltaE_ciede2000(*skin)
 
 
 def skin_tones(crops: torch.Tensor) -> list[str]:

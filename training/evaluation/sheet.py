@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torchvision.utils import save_image
 
@@ -40,6 +41,9 @@ def write_extremes(
         order = belief.mean(dim=0).argsort(descending=True)
         middle = max(0, len(order) // 2 - each // 2)
         chosen = torch.cat([order[:each], order[middle : middle + each], order[-each:]])
-        rows += [central(subjects.crops[asked][chosen]), central(crops[chosen])]
+        for shown in (subjects.crops[asked][chosen], crops[chosen]):
+            # Black where too few were asked, or the rows below would slip.
+            missing = 3 * each - len(chosen)
+            rows.append(F.pad(central(shown), (0, 0, 0, 0, 0, 0, 0, missing)))
     make_folder(path.parent)
     save_image(torch.cat(rows).float() / 255, path, nrow=3 * each)

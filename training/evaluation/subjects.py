@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from sargan_plugin import ExpressionEditor
 from sargan_plugin.editor import Detector
@@ -25,6 +26,7 @@ from sargan_training.data import (
     load_photo_rows,
     pictures_under,
     read_photo,
+    softened,
 )
 from sargan_training.evaluation.appearance import mouth_sharpness, natural_size
 
@@ -82,6 +84,11 @@ class Subjects:
         """The same photos without colour."""
         return replace(self, colour=False)
 
+    def parted(self, first: int) -> tuple[Subjects, Subjects]:
+        """(So many of the photos, the rest of them.)"""
+        rows = self.rows
+        return replace(self, rows=rows[:first]), replace(self, rows=rows[first:])
+
     def found_by(self, detector: Detector) -> Subjects:
         """The same photos, with every face that a detector finds in them."""
         return replace(self, detector=detector)
@@ -106,18 +113,21 @@ class Edits:
     sharpness: np.ndarray
 
 
-def held_out_subjects(data: Path, half: str, photos: int, most: int = 3) -> Subjects:
-    """Random photos of held-out people, at most ``most`` of one person: some are in hundreds.
+def held_out_subjects(
+    data: Path, half: str, second_opinion: Path | None = None, most: int = 3
+) -> Subjects:
+    """The photos of held-out people in random order, at most ``most`` of one person: some are in
+    hundreds.
 
     Args:
         data: the data set, as for :func:`sargan_training.data.load_photo_rows`.
         half: ``"choose"`` or ``"report"``: the half of the people that checkpoints are chosen by,
             or the other.
-        photos: how many.
+        second_opinion: what softens the labels, as for :func:`sargan_training.data.load_faces`.
         most: of one person.
 
     Raises:
-        SarganError: when there are no two such people.
+        SarganError: when there are no two such people, or nothing is said of some photo.
     """
     root, rows = load_photo_rows(data)
     rows = [row for row in rows if is_held_out(row.person)]
@@ -132,9 +142,15 @@ def held_out_subjects(data: Path, half: str, photos: int, most: int = 3) -> Subj
     count: Counter[str] = Counter()
     chosen = []
     for row in (rows[i] for i in order):
-        if count[row.person] < most and len(chosen) < photos:
+        if count[row.person] < most:
             chosen.append(row)
             count[row.person] += 1
+    if second_opinion is not None:
+        shares = F.one_hot(torch.tensor([row.label for row in chosen]), len(EXPRESSIONS)).float()
+        labels = softened(shares, [row.path for row in chosen], second_opinion).argmax(dim=1)
+        chosen = [
+            replace(row, label=label) for row, label in zip(chosen, labels.tolist(), strict=True)
+        ]
     return Subjects(root, chosen)
 
 
