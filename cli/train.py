@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from sargan_training.data.layouts import Listing
     from sargan_training.recipe import Recipe
 
+# Of photos skipped; a big set has thousands.
+TOLD_ONE_BY_ONE = 20
+
 app = typer.Typer(help="From photographs to models.", rich_markup_mode="rich")
 app.add_typer(train_detector.app, name="detector")
 
@@ -100,8 +103,12 @@ def prepare(
             people += shard.people
             skipped += shard.skipped
             progress.advance(shard.photos)
+    for each in skipped[:TOLD_ONE_BY_ONE]:
+        output.warn(f"{printable_name(each['path'])}: skipped: {each['reason']}")
     for reason, count in Counter(each["reason"] for each in skipped).most_common():
         output.warn(f"{count} photos skipped: {reason}")
+    if len(skipped) > TOLD_ONE_BY_ONE:
+        output.warn(f"{len(skipped) - TOLD_ONE_BY_ONE} more are named with --json")
     data = _summary(listing, people, skipped)
     output.say(
         "{faces} faces of {photos} photos in {folder}; {training} people to train on, "
@@ -237,6 +244,6 @@ def _summary(listing: Listing, people: list[str], skipped: list[dict[str, str]])
         "faces": len(people),
         "training": len(set(people)) - held_out,
         "held_out": held_out,
-        "skipped": skipped,
+        "skipped": [each | {"path": json_path(each["path"])} for each in skipped],
         "left_out": dict(listing.left_out),
     }

@@ -150,4 +150,8 @@ def changes_since(path: Path, saved: dict[str, Any], recipe: Recipe, faces: str)
             f"{printable_name(path)}: is of a run on other photos or labels (another --data or "
             "--second-opinion, or more photos prepared since); choose another --run."
         )
-    return [f"{name} was {change}" for name, change in found.items() if name != "description"]
+    found.pop("description", None)
+    late = {name for name in found if name.startswith("pretraining.")}  # that is over
+    return [f"{name} was {found[name]}" for name in found if name not in late] + [
+        f"{name} was {found[name]}, too late to matter" for name in sorted(late)
+    ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ except ImportError as error:
         f"Training needs Lightning and TensorBoard: pip install 'sargan-plugin[train]' ({error})"
     ) from error
 
+T = TypeVar("T")
 PRECISIONS = {"fp32": "32-true", "bf16-mixed": "bf16-mixed", "fp16-mixed": "16-mixed"}
 
 
@@ -58,7 +60,8 @@ class Hardware:
             precision = "bf16-mixed" if has_fast_bfloat16(device) else "fp32"
         if precision == "fp16-mixed" and device.type != "cuda":
             raise SarganError(f"fp16-mixed needs a CUDA device, and this run is on {device.type}.")
-        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+        for part in ("fabric", "pytorch"):  # Fabric's own banner comes from the other one's logger
+            logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
         try:
             fabric = Fabric(
                 accelerator=device.type,
@@ -99,6 +102,25 @@ def first_process_tells(fabric: Fabric) -> Iterator[None]:
             raise
     if not fabric.is_global_zero:
         raise SystemExit(0)
+
+
+def first_process_first(fabric: Fabric, work: Callable[[], T]) -> T:
+    """What ``work`` gives, done by the first process and then by the others.
+
+    Raises:
+        SarganError: in all of them where it does in the first one. Otherwise the others would wait
+            for it in vain, and say so.
+    """
+    failure, result = None, None
+    if fabric.is_global_zero:
+        try:
+            result = work()
+        except SarganError as error:
+            failure = error
+    failure = fabric.broadcast(failure)
+    if failure is not None:
+        raise failure
+    return result if fabric.is_global_zero else work()
 
 
 def average_gradients(fabric: Fabric, network: nn.Module) -> None:

@@ -49,7 +49,7 @@ def main() -> None:
 
 def write(file: Path, paths: list[str], rows: list[list[float]]) -> None:
     """The CSV that :func:`sargan_training.data.faces.read_opinions` reads."""
-    with file.open("w", newline="") as stream:
+    with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.writer(stream)
         writer.writerow(["path", *EXPRESSIONS])
         for path, row in zip(paths, rows, strict=True):

@@ -35,6 +35,7 @@ from sargan_training.hardware import (
     averaged,
     computes_in_16_bits,
     described,
+    first_process_first,
     first_process_tells,
 )
 from sargan_training.held_out import HeldOut
@@ -116,7 +117,10 @@ def train(
             generator.edit = torch.compile(generator.edit)
         judges = [network for name, network in game.networks.items() if name != "generator"]
         optimizers = {name: fabric.setup_optimizers(each) for name, each in game.optimizers.items()}
-        rates = {n: [group["lr"] for group in each.param_groups] for n, each in optimizers.items()}
+        settings = {  # as the recipe says now, and not as it did when a checkpoint was written
+            name: [{k: v for k, v in group.items() if k != "params"} for group in each.param_groups]
+            for name, each in optimizers.items()
+        }
 
         checkpoint, step = run / "checkpoint.pt", 0
         logbook = Logbook(run, recipe, held_out, writes=fabric.is_global_zero)
@@ -138,8 +142,8 @@ def train(
 
             while step < recipe.steps:
                 for name, optimizer in optimizers.items():
-                    for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
-                        group["lr"] = rate * share_of_rate(step, recipe)
+                    for group, own in zip(optimizer.param_groups, settings[name], strict=True):
+                        group.update(own, lr=own["lr"] * share_of_rate(step, recipe))
                 torch.manual_seed(recipe.seed + step)  # for networks that draw, as dropout does
 
                 values: dict[str, torch.Tensor] = {}
@@ -201,8 +205,11 @@ def people(
     fabric: Fabric, data: Path, run: Path, size: int, second_opinion: Path | None
 ) -> tuple[FaceSet, HeldOut | None]:
     """Faces to train on, and photos of held-out people to choose by, if there are any."""
-    with fabric.rank_zero_first():  # which cuts the crops of annotated photos for all
-        faces = load_faces(data, run.parent, size, second_opinion)
+
+    def load() -> FaceSet:
+        return load_faces(data, run.parent, size, second_opinion)
+
+    faces = first_process_first(fabric, load)  # it cuts the crops of annotated photos for all
     faces, others = faces.split()
     if not len(faces.crops):
         raise SarganError(f"{printable_name(data)}: everybody in it is held out; add people.")

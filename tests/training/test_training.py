@@ -179,15 +179,29 @@ def command(recipe, data, folder, *more):
     return [str(part) for part in ("train", "run", recipe, *places, *changes, *more)]
 
 
-def test_two_processes_compute_the_gradients_of_one(data, place):
-    changes = [part for change in ONE_STEP for part in ("--set", change)]
-    arguments = command("sargan_flow_128", data, place("two"), *changes)
+@pytest.mark.parametrize(
+    ("system", "step"), [("sargan_flow_128", ONE_STEP), ("sargan_128", RELEASED_STEP)]
+)
+def test_two_processes_compute_the_gradients_of_one(system, step, data, place):
+    changes = [part for change in step for part in ("--set", change)]
+    arguments = command(system, data, place("two"), *changes)
     program = [sys.executable, "-m", "sargan_cli", *arguments, "--devices", "2"]
     done = subprocess.run([*program, "--strategy", "ddp"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("average_000001.safetensors") == 1  # one of them tells
-    train(tiny("sargan_flow_128", *ONE_STEP), data, place("one"), CPU)
+    train(tiny(system, *step), data, place("one"), CPU)
     assert_same_gradients(place("two"), place("one"))
+
+
+def test_what_fails_for_two_processes_is_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    arguments = command("sargan_flow_128", tmp_path / "empty", tmp_path / "run", "--devices", "2")
+    done = subprocess.run(
+        [sys.executable, "-m", "sargan_cli", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'empty'}: holds neither")
 
 
 def test_gradients_of_networks_in_either_layout_are_averaged():
@@ -238,6 +252,16 @@ def test_a_killed_run_loses_one_interval_at_most_and_ends_as_if_it_had_not(data,
     train(recipe, data, place("killed"), CPU)
     train(recipe, data, place("whole"), CPU)
     assert same(state(place("killed")), state(place("whole")))
+
+
+def test_a_resumed_run_goes_by_the_recipe_of_now(data, place):
+    told = []
+    train(tiny("sargan_128", "steps=1"), data, place("run"), CPU)
+    changes = ["steps=2", "optimizer.betas=[0.3, 0.9]", "pretraining.steps=1"]
+    train(tiny("sargan_128", *changes), data, place("run"), CPU, say=told.append)
+    assert "optimizer.betas was " in told[-1] and told[-1].endswith("now 1, too late to matter")
+    (group,) = state(place("run"))["generator optimizer"]["param_groups"]
+    assert tuple(group["betas"]) == (0.3, 0.9)
 
 
 @pytest.mark.parametrize("system", ["sargan_flow_128", "sargan_128"])

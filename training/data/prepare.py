@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def prepare(
 
 def photo_name(path: Path, source: Path) -> str:
     """How a photo is called in a shard: its path below the data set's folder."""
-    return printable_name(path.relative_to(source) if path.is_relative_to(source) else path)
+    return str(path.relative_to(source) if path.is_relative_to(source) else path)
 
 
 def _claim(
@@ -129,7 +130,14 @@ def _claim(
         )
 
 
-def _make_shard(shard, names, photos, detector, size, pool) -> dict[str, list]:
+def _make_shard(
+    shard: ShardName,
+    names: Sequence[str],
+    photos: Sequence[LabelledPhoto],
+    detector: Detector,
+    size: int,
+    pool: ThreadPoolExecutor,
+) -> dict[str, list[Any]]:
     crops, faces, skipped = [], [], []
     results = pool.map(lambda photo: _crop(photo, detector, size), photos)
     for name, photo, result in zip(names, photos, results, strict=True):
