@@ -67,6 +67,9 @@ def two_sample_test(
 ) -> TwoSampleTest:
     """Train a fresh network to tell edits from photos, and score it on other people.
 
+    Every batch holds photos and edits of the same photos: what sets them apart is the edit, and not
+    who happened to be drawn. Drawn apart, the same network learns nothing in the same time.
+
     Args:
         photos: uint8 ``(N, 3, S, S)``, row i of ``people[i]``.
         edits: the photos edited towards each of K expressions, in the same order.
@@ -80,17 +83,17 @@ def two_sample_test(
     inside = torch.tensor([person in seen for person in people])
     network = timm.create_model("resnet10t", num_classes=1).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
-    train_photos = photos[inside]
-    train_edits = torch.cat([edit[inside & asked[:, k]] for k, edit in enumerate(edits)])
+    pairs = (inside[:, None] & asked).nonzero()
     target = torch.cat([torch.zeros(16), torch.ones(16)]).to(device)
     start, steps = time.monotonic(), 0
     while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * (1 - spent)
-        chosen = [part[torch.randint(len(part), (16,))] for part in (train_photos, train_edits)]
-        images = to_unit(torch.cat(chosen).to(device))
-        mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
-        images = torch.where(mirrored.to(device), images.flip(-1), images)
+        drawn_pairs = pairs[torch.randint(len(pairs), (16,))].tolist()
+        edited = torch.stack([edits[expression][photo] for photo, expression in drawn_pairs])
+        images = torch.cat([photos[[photo for photo, _ in drawn_pairs]], edited])
+        mirrored = (torch.rand(16, 1, 1, 1) < 0.5).repeat(2, 1, 1, 1)
+        images = to_unit(torch.where(mirrored, images.flip(-1), images).to(device))
         with fast_autocast(images.device):
             logits = network(images)[:, 0].float()
         loss = F.binary_cross_entropy_with_logits(logits, target)
