@@ -12,11 +12,10 @@ from sargan_plugin.align import face_matrices, scale_of
 from sargan_plugin.generators.skin import light
 from sargan_training.data import MARGIN, margin_of
 
-# Rectangles (left, top, right, bottom) in a 128-px canonical crop: skin that no expression moves
-# much, and the mouth.
+# Rectangles (left, top, right, bottom) in a 128-px canonical crop: skin away from mouth, eyes and
+# brows, which must keep its colour, and the mouth.
 CHEEKS = ((34, 62, 46, 74), (81, 62, 93, 74))
 NOSE_BRIDGE = ((58, 46, 69, 56),)
-# Skin away from mouth, eyes and brows: what must keep its colour.
 FOREHEAD = ((44, 14, 83, 28),)
 JAW = ((30, 82, 40, 96), (87, 82, 97, 96))
 SKIN = (*FOREHEAD, *NOSE_BRIDGE, *CHEEKS, *JAW)
@@ -31,12 +30,6 @@ def region(crops: torch.Tensor, box: tuple[int, int, int, int]) -> torch.Tensor:
     scale = crops.shape[-1] / (128 + 2 * MARGIN)
     left, top, right, bottom = (round((side + MARGIN) * scale) for side in box)
     return crops[..., top:bottom, left:right]
-
-
-def skin_lab(crops: torch.Tensor) -> torch.Tensor:
-    """Mean CIELAB colour ``(N, P, 3)`` of the P patches of skin in uint8 crops."""
-    patches = [region(crops, box).float() / 255 for box in (*CHEEKS, *NOSE_BRIDGE)]
-    return torch.stack([rgb_to_lab(patch).mean(dim=(2, 3)) for patch in patches], dim=1)
 
 
 def colour_difference(before: torch.Tensor, after: torch.Tensor) -> np.ndarray:
@@ -62,7 +55,8 @@ def colour_difference(before: torch.Tensor, after: torch.Tensor) -> np.ndarray:
 
 def skin_tones(crops: torch.Tensor) -> list[str]:
     """The group of each face by the typology angle of its cheeks: atan((L* - 50) / b*)."""
-    lab = skin_lab(crops)[:, : len(CHEEKS)].mean(dim=1)
+    cheeks = [region(crops, box).float() / 255 for box in CHEEKS]
+    lab = torch.stack([rgb_to_lab(cheek).mean(dim=(2, 3)) for cheek in cheeks]).mean(dim=0)
     angle = torch.rad2deg(torch.atan2(lab[:, 0] - 50, lab[:, 2].clamp(min=1e-3)))
     return [next(name for name, top in SKIN_TONES.items() if a <= top) for a in angle.tolist()]
 
