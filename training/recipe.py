@@ -90,6 +90,8 @@ class Recipe:
         description: what it trains, in one line.
         system: a generator's architecture, as ``sargan_plugin.create_generator`` knows it.
         generator: options of the architecture, such as ``channels``.
+        start: weights that the generator goes on from, by name or as a ``.safetensors`` file; empty
+            for random ones.
         game: ``"wasserstein"`` or ``"hinge"``: losses and discriminators, see ``games/``.
         steps: updates of the discriminator.
         batch: photos a step, all processes together.
@@ -105,6 +107,7 @@ class Recipe:
     description: str
     system: str
     generator: dict[str, Any]
+    start: str
     game: str
     steps: int = between(1, 100_000_000)
     batch: int = between(1, 65_536)

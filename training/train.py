@@ -17,6 +17,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from sargan_plugin.errors import SarganError
+from sargan_plugin.generators import Generator
 from sargan_plugin.images import make_folder, printable_name
 from sargan_plugin.zoo import create_generator
 from sargan_training.checkpoints import (
@@ -102,8 +103,7 @@ def train(
         mine = rows_of_this_process(fabric, recipe.batch, hardware.accumulate)
         make_folder(run)
         torch.manual_seed(recipe.seed)
-        generator = create_generator(recipe.system, pretrained=False, **recipe.generator)
-        generator = fabric.to_device(generator)
+        generator = fabric.to_device(first_generator(recipe))
         if computes_in_16_bits(fabric):  # whose convolutions are half as fast in another layout
             generator = generator.to(memory_format=torch.channels_last)
         faces, held_out = people(fabric, data, run, generator.crop_size, second_opinion)
@@ -185,6 +185,24 @@ def train(
                     raise KeyboardInterrupt
         fabric.barrier()
     return Trained(step, logbook.average, logbook.best)
+
+
+def first_generator(recipe: Recipe) -> Generator:
+    """The generator a run starts with: random, or the weights that the recipe names.
+
+    Raises:
+        SarganError: when those are not there, or of another generator.
+    """
+    generator = create_generator(recipe.system, pretrained=False, **recipe.generator)
+    if recipe.start:
+        try:
+            generator.load_state_dict(create_generator(recipe.start).state_dict())
+        except RuntimeError as error:
+            raise SarganError(
+                f"{printable_name(recipe.start)}: its weights do not fit the recipe's generator, "
+                f"{recipe.system} with {recipe.generator or 'its usual options'}."
+            ) from error
+    return generator
 
 
 def rows_of_this_process(fabric: Fabric, batch: int, accumulate: int) -> list[Rows]:

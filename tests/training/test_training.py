@@ -140,6 +140,24 @@ def test_a_relative_generator_is_taught_what_a_face_shows(data, place):
     assert create_generator(folder / "best.safetensors").source is not None
 
 
+def test_a_run_starts_from_weights_of_the_same_generator(data, place):
+    first = train(tiny("sargan_flow_128", "steps=1"), data, place("first"), CPU).average
+    start = f"start='{first}'"
+    still = ["optimizer.generator=0", "steps=1", "seed=5"]
+    again = train(tiny("sargan_flow_128", start, *still), data, place("again"), CPU).average
+    assert same(create_generator(first).state_dict(), create_generator(again).state_dict())
+    wider = tiny("sargan_flow_128", start, "generator.channels=8")
+    with pytest.raises(SarganError, match=r"average_000001.safetensors: its weights do not fit"):
+        train(wider, data, place("wider"), CPU)
+
+
+def test_the_critic_compares_photos_with_their_own_edits(data, place):
+    # At step 0 nothing moves yet and nothing may be painted: the edits are the photos.
+    train(tiny("sargan_flow_128", "steps=1", "losses.paint_from=1"), data, place(), CPU)
+    figures = EventAccumulator(str(place() / "tensorboard")).Reload()
+    assert figures.Scalars("real_sign")[0].value == figures.Scalars("edited_sign")[0].value
+
+
 def first_gradients(folder):
     """The gradients of the first update of every network, as Adam's first moments keep them."""
     saved = state(folder)

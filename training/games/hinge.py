@@ -157,11 +157,11 @@ class HingeGame(Game[HingeRecipe]):
 
     def _critic_loss(self, turn: Turn, step: int, rows: Rows) -> tuple[torch.Tensor, Values]:
         weights, purpose = self.recipe.losses, f"critic {turn.number}"
-        edited = self._edits(step, rows).edited.detach()
-        real = self.images(self.drawn_faces(step, purpose), step, purpose, rows)
+        batch = self._edits(step, rows)
+        # Photos and edits of these very photos, augmented alike: what sets them apart is the edit.
         shown = [
-            realism_augmentation(images, self.amount, self.draws(step, purpose + which, rows))
-            for images, which in ((real, " real"), (edited, " edited"))
+            realism_augmentation(images, self.amount, self.draws(step, purpose, rows))
+            for images in (batch.photos, batch.edited.detach())
         ]
         with self.autocast():
             scores = [score.float().chunk(2) for score in self.critic(torch.cat(shown))]
@@ -173,7 +173,7 @@ class HingeGame(Game[HingeRecipe]):
             "edited_sign": mean_sign(edited_scores),
         }
         if step % weights.r1_every == 0 and turn.number == 0:
-            penalty = r1_penalty(self.critic, real)
+            penalty = r1_penalty(self.critic, batch.photos)
             loss = loss + weights.r1_every * weights.r1 * penalty
             values["r1"] = penalty.detach()
         return loss, values
