@@ -240,7 +240,9 @@ def _tables(figures: Figures) -> list[Table]:
     if (realism := figures.realism) is not None:
         tables[-1].caption = (
             f"told from photos: AUC {realism.auc} on {realism.auc.photos} photos, after "
-            f"{realism.steps} steps on as many other people's, where it is {realism.learnt:.2f}"
+            f"{realism.steps} steps on as many other people's, where it is {realism.learnt:.2f}; "
+            "edits without a flaw would be told by what they show: "
+            + ", ".join(f"{judge} {each}" for judge, each in figures.by_expression.items())
         )
     tones = ", ".join(
         f"{tone} {values['ecs']}"

@@ -33,7 +33,12 @@ from sargan_training.evaluation.judges import (
     readings,
     trained_judge,
 )
-from sargan_training.evaluation.realism import TwoSampleTest, kernel_distance, two_sample_test
+from sargan_training.evaluation.realism import (
+    TwoSampleTest,
+    kernel_distance,
+    told_by_expression,
+    two_sample_test,
+)
 from sargan_training.evaluation.subjects import (
     Edits,
     Subjects,
@@ -99,6 +104,8 @@ class Figures:
         verified: share of edits taken for the same person.
         skin_tones: photos, mean ECS and mean FVS of each group.
         realism: how well edits are told from photos.
+        by_expression: how well they would be told if they had no flaw, by each judge's readings:
+            people on photos are seldom angry.
     """
 
     model: str
@@ -115,6 +122,7 @@ class Figures:
     verified: list[Estimate] = field(default_factory=list)
     skin_tones: dict[str, dict[str, Any]] = field(default_factory=dict)
     realism: TwoSampleTest | None = None
+    by_expression: dict[str, Estimate] = field(default_factory=dict)
 
     def rank(self) -> tuple[bool, float]:
         """To choose a checkpoint by, the least: edits have to be read as the target often enough,
@@ -229,24 +237,28 @@ class Evaluation:
         self._judge_elsewhere(figures, editor)
         if self.setting.realism_minutes:
             self.say(f"{model}: telling edits from photos")
-            figures.realism = self._tell_from_photos(editor, edits)
+            self._tell_from_photos(figures, editor, edits)
         return figures, edits
 
     def _tell_from_photos(
-        self, editor: ExpressionEditor, edits: Sequence[torch.Tensor]
-    ) -> TwoSampleTest:
+        self, figures: Figures, editor: ExpressionEditor, edits: Sequence[torch.Tensor]
+    ) -> None:
         """The two-sample test on everybody: those whose edits are there, and the rest."""
-        photos, asked = central(self.subjects.crops), self.asked[:, :FREQUENT]
-        edited = [central(each) for each in edits[:FREQUENT]]
+        photos, asked = self.subjects.crops, self.asked[:, :FREQUENT]
+        edited = list(edits[:FREQUENT])
         if self.rest.rows:
-            photos = torch.cat([photos, central(self.rest.crops)])
+            photos = torch.cat([photos, self.rest.crops])
             asked = torch.cat([asked, _asked(self.rest)[:, :FREQUENT]])
             for target, some in enumerate(edited):
                 others = edit_subjects(editor, self.rest, target).crops
-                edited[target] = torch.cat([some, central(others)])
+                edited[target] = torch.cat([some, others])
         people = self.subjects.people + self.rest.people
+        for name, judge in self.judges.items():
+            read = [readings(judge, each) for each in (photos, *edited)]
+            figures.by_expression[name] = told_by_expression(read[0], read[1:], asked, people)
         minutes = self.setting.realism_minutes
-        return two_sample_test(photos, edited, asked, people, minutes, self.device)
+        photos, *edited = [central(each) for each in (photos, *edited)]
+        figures.realism = two_sample_test(photos, edited, asked, people, minutes, self.device)
 
     def _of_asked(self, values: np.ndarray, target: int) -> np.ndarray:
         """Values ``(N,)``, NaN for photos that show the target already."""

@@ -29,6 +29,7 @@ from sargan_training.evaluation.judges import compressed, halved, trained_judge
 from sargan_training.evaluation.realism import (
     area_under_curve,
     kernel_distance,
+    told_by_expression,
     two_sample_test,
 )
 from sargan_training.evaluation.subjects import edit_subjects, held_out_subjects
@@ -83,6 +84,18 @@ def test_what_is_known_of_seen_people_alone_tells_nothing(a_second_a_step):
     people, asked = [f"p{i % 40}" for i in range(80)], torch.ones(80, 1, dtype=torch.bool)
     told = two_sample_test(photos, [edits], asked, people, minutes=2)
     assert told.learnt > 0.95 and told.auc.low < 0.5 < told.auc.high
+
+
+def test_told_by_expression_by_hand():
+    # A quarter of the photos is read as angry (the second of two), and every edit.
+    people = [f"p{i}" for i in range(8)]
+    photos = torch.eye(2)[[0, 0, 0, 0, 0, 0, 1, 1]]
+    angry, asked = torch.eye(2)[[1] * 8], torch.ones(8, 2, dtype=torch.bool)
+    told = told_by_expression(photos, [angry, photos], asked, people)
+    # Of those scored (p1, p3, p5, p7): eight edits, 5 read as angry, beside four photos, 1 is.
+    assert told.value == (5 * 3 + (5 * 1 + 3 * 3) / 2) / (8 * 4)
+    asked[:, 0] = False
+    assert told_by_expression(photos, [angry, photos], asked, people).value == 0.5
 
 
 def test_interval_of_one_person_is_a_point_and_of_many_holds_the_mean():
@@ -260,6 +273,8 @@ def test_evaluate_for_a_moment(data, tmp_path, capsys):
     assert {f"resnet10t, {way}" for way in ways} <= set(model["ecs"])
     assert len(model["kid"]) == len(model["colour"]) == len(model["clipped"]) == 7
     assert 0 <= model["realism"]["auc"]["value"] <= 1 and model["realism"]["steps"] > 0
+    assert all(0 <= each["value"] <= 1 for each in model["by_expression"].values())
+    assert model["by_expression"].keys() == model["confusion"].keys()
     assert all(sum(row) == pytest.approx(1) for row in model["confusion"]["resnet10t"])
     assert (tmp_path / "sheet.png").exists()
     assert len(list(tmp_path.glob("crops_128_*.npy"))) == 1
