@@ -175,6 +175,7 @@ class Evaluation:
         self.elsewhere = {
             "faces found": self.subjects.found_by(detector),
             "grey photos": self.subjects.grey(),
+            "intensity 0.5": self.subjects.weakly(0.5),
         }
         if setting.pictures is not None:
             self.elsewhere["other pictures"] = pictures_in(
@@ -335,7 +336,8 @@ class Evaluation:
                 }
 
     def _judge_elsewhere(self, figures: Figures, editor: ExpressionEditor) -> None:
-        """Expression scores with faces found, without colour, and of what else was given."""
+        """Expression scores with faces found, without colour, at half the intensity (where fewer
+        edits should be read), and of what else was given."""
         for kind, subjects in self.elsewhere.items():
             hits: dict[str, list[np.ndarray]] = {}
             for target in range(FREQUENT):

@@ -257,6 +257,16 @@ def test_faces_are_found_where_nobody_says_where_they_are(shared):
     assert not unfound.clipped.any()
 
 
+def test_subjects_may_be_edited_weakly(shared):
+    subjects = held_out_subjects(shared / "data", "report").parted(4)[0]
+    whole, half, nothing = (
+        edit_subjects(ExpressionEditor(), subjects.weakly(each), 2).crops for each in (1, 0.5, 0)
+    )
+    assert torch.equal(nothing, subjects.crops)
+    painted, weaker = (each.float() - subjects.crops.float() for each in (whole, half))
+    assert (weaker.abs().mean(dim=(1, 2, 3)) < painted.abs().mean(dim=(1, 2, 3))).all()
+
+
 def test_evaluate_for_a_moment(data, tmp_path, capsys):
     arguments = ["evaluate", "sargan_flow_128.lfw", "--data", data, "--run", tmp_path / "run"]
     arguments += ["--photos", 8, "--judge-steps", 1, "--realism-minutes", 0.001]
@@ -269,7 +279,7 @@ def test_evaluate_for_a_moment(data, tmp_path, capsys):
     (model,) = told["models"]
     assert told.pop("chosen") == "sargan_flow_128.lfw"
     assert len(model["ecs"]["resnet10t"]) == 7
-    ways = ("JPEG 75", "half size", "faces found", "grey photos")
+    ways = ("JPEG 75", "half size", "faces found", "grey photos", "intensity 0.5")
     assert {f"resnet10t, {way}" for way in ways} <= set(model["ecs"])
     assert len(model["kid"]) == len(model["colour"]) == len(model["clipped"]) == 7
     assert 0 <= model["realism"]["auc"]["value"] <= 1 and model["realism"]["steps"] > 0

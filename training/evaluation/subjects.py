@@ -45,12 +45,14 @@ class Subjects:
         rows: where the face is, whose it is, what it shows (``UNKNOWN`` where nobody said).
         colour: whether the photos are taken as they are or as grey ones.
         detector: finds what to edit, as a user's editor does; None for the faces of the rows.
+        intensity: of their edits.
     """
 
     root: Path
     rows: list[FaceRow]
     colour: bool = True
     detector: Detector | None = None
+    intensity: float = 1.0
 
     @property
     def people(self) -> list[str]:
@@ -83,6 +85,10 @@ class Subjects:
     def grey(self) -> Subjects:
         """The same photos without colour."""
         return replace(self, colour=False)
+
+    def weakly(self, intensity: float) -> Subjects:
+        """The same photos, to be edited at another intensity."""
+        return replace(self, intensity=intensity)
 
     def parted(self, first: int) -> tuple[Subjects, Subjects]:
         """(So many of the photos, the rest of them.)"""
@@ -198,7 +204,7 @@ def edit_subjects(editor: ExpressionEditor, subjects: Subjects, target: int) -> 
         rows = subjects.rows[start : start + TOGETHER]
         photos = [subjects.photo(row) for row in rows]
         requests = [
-            editor.request(EXPRESSIONS[target], faces=faces)
+            editor.request(EXPRESSIONS[target], subjects.intensity, faces)
             for faces in subjects.faces[start : start + TOGETHER]
         ]
         for row, photo, result in zip(rows, photos, editor.edit(photos, requests), strict=True):
