@@ -13,6 +13,7 @@ from skimage import data
 from sargan_cli.app import main
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.faces import Face
 from sargan_training.data import (
     aligned_crop,
     load_faces,
@@ -148,6 +149,14 @@ def test_prepare_then_load(photos, tmp_path, scrfd_path, capsys):
     assert first.shape == (3, 160, 160)
     # The mirrored photo gives the mirrored crop, as far as the detector is symmetric itself.
     assert (first - second.flip(-1)).abs().mean() < 0.5 * (first - second).abs().mean()
+
+
+def test_a_label_is_of_the_face_near_the_middle():
+    points = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]])
+    middle = Face.from_landmarks(points + 75)
+    larger, much_larger = (Face.from_landmarks(points * size) for size in (1.2, 3.5))
+    assert preparation.shown_face([larger, middle], 250, 270) is middle
+    assert preparation.shown_face([much_larger, middle], 250, 270) is much_larger
 
 
 def test_prepare_goes_on_and_refuses_what_is_not_its_own(photos, tmp_path, scrfd_path, monkeypatch):
