@@ -362,6 +362,24 @@ def test_bfloat16_only_where_it_is_fast(monkeypatch):
         assert Hardware("cpu").launch().strategy.precision.precision == precision
 
 
+@pytest.mark.parametrize("system", ["sargan_flow_128", "sargan_128"])
+def test_bfloat16_computes_nearly_the_same_losses(system, data, place):
+    def losses(precision):
+        told, used = {}, Hardware("cpu", precision=precision)
+        train(
+            tiny(system, "steps=1"),
+            data,
+            place(precision),
+            used,
+            report=lambda step, values: told.update(values),
+        )
+        return told
+
+    whole, half = losses("fp32"), losses("bf16-mixed")
+    assert half != whole
+    assert half == pytest.approx(whole, rel=0.1, abs=0.05)
+
+
 def test_rates_stay_and_then_fall_to_nothing():
     released, flow = load_recipe("sargan_128"), load_recipe("sargan_flow_128")
     assert [share_of_rate(k * 50_000, released) for k in range(5)] == [1, 1, 1, 0.5, 0]
