@@ -103,7 +103,11 @@ def train(
         mine = rows_of_this_process(fabric, recipe.batch, hardware.accumulate)
         make_folder(run)
         torch.manual_seed(recipe.seed)
-        generator = fabric.to_device(first_generator(recipe))
+        checkpoint, step = run / "checkpoint.pt", 0
+        generator = create_generator(recipe.system, pretrained=False, **recipe.generator)
+        if recipe.start and not checkpoint.exists():
+            set_start(generator, recipe)
+        generator = fabric.to_device(generator)
         if computes_in_16_bits(fabric):  # whose convolutions are half as fast in another layout
             generator = generator.to(memory_format=torch.channels_last)
         faces, held_out = people(fabric, data, run, generator.crop_size, second_opinion)
@@ -122,7 +126,6 @@ def train(
             for name, each in optimizers.items()
         }
 
-        checkpoint, step = run / "checkpoint.pt", 0
         logbook = Logbook(run, recipe, held_out, writes=fabric.is_global_zero)
         state = {**game.networks, "average": average, "game": game, "logbook": logbook}
         state |= {f"{name} optimizer": optimizer for name, optimizer in optimizers.items()}
@@ -187,22 +190,19 @@ def train(
     return Trained(step, logbook.average, logbook.best)
 
 
-def first_generator(recipe: Recipe) -> Generator:
-    """The generator a run starts with: random, or the weights that the recipe names.
+def set_start(generator: Generator, recipe: Recipe) -> None:
+    """Set a new run's generator to the weights that the recipe names.
 
     Raises:
         SarganError: when those are not there, or of another generator.
     """
-    generator = create_generator(recipe.system, pretrained=False, **recipe.generator)
-    if recipe.start:
-        try:
-            generator.load_state_dict(create_generator(recipe.start).state_dict())
-        except RuntimeError as error:
-            raise SarganError(
-                f"{printable_name(recipe.start)}: its weights do not fit the recipe's generator, "
-                f"{recipe.system} with {recipe.generator or 'its usual options'}."
-            ) from error
-    return generator
+    try:
+        generator.load_state_dict(create_generator(recipe.start).state_dict())
+    except RuntimeError as error:
+        raise SarganError(
+            f"{printable_name(recipe.start)}: its weights do not fit the recipe's generator, "
+            f"{recipe.system} with {recipe.generator or 'its usual options'}."
+        ) from error
 
 
 def rows_of_this_process(fabric: Fabric, batch: int, accumulate: int) -> list[Rows]:

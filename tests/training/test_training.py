@@ -149,6 +149,8 @@ def test_a_run_starts_from_weights_of_the_same_generator(data, place):
     wider = tiny("sargan_flow_128", start, "generator.channels=8")
     with pytest.raises(SarganError, match=r"average_000001.safetensors: its weights do not fit"):
         train(wider, data, place("wider"), CPU)
+    first.unlink()  # a run that goes on needs its checkpoint alone
+    assert train(tiny("sargan_flow_128", start, "steps=2"), data, place("again"), CPU).step == 2
 
 
 def test_the_critic_compares_photos_with_their_own_edits(data, place):
