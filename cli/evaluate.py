@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from sargan_training.evaluate import Figures
+    from sargan_training.evaluation.figures import Figures
 
 
 class Half(str, Enum):
@@ -258,7 +258,7 @@ def _summary(measured: list[Figures]) -> Table:
     """A row for each model, means of the five frequent expressions; the one to choose first."""
     from rich.table import Table
 
-    from sargan_training.evaluate import mean_of_frequent
+    from sargan_training.evaluation.figures import mean_of_frequent
 
     judges = list(measured[0].confusion)
     table = Table(

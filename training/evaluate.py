@@ -2,16 +2,17 @@
 
 ``sargan-cli evaluate`` prints what is measured here. Every photo is edited by
 :class:`ExpressionEditor` at its own resolution, as a user's would be, along the data set's
-landmarks; expression scores are also told of faces that the default detector finds. An edit towards
-what a photo shows already is hardly one and counts nowhere.
+landmarks; expression scores are also told of faces that the default detector finds, and the network
+that tells edits from photos sees both where that detector finds the face. An edit towards what a
+photo shows already is hardly one and counts nowhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.zoo import create_generator
 from sargan_training.data import central, load_faces
 from sargan_training.evaluation import appearance, identity
+from sargan_training.evaluation.figures import FREQUENT, Figures
 from sargan_training.evaluation.intervals import Estimate, estimate
 from sargan_training.evaluation.judges import (
     BACKBONES,
@@ -34,7 +36,6 @@ from sargan_training.evaluation.judges import (
     trained_judge,
 )
 from sargan_training.evaluation.realism import (
-    TwoSampleTest,
     kernel_distance,
     told_by_expression,
     two_sample_test,
@@ -46,9 +47,6 @@ from sargan_training.evaluation.subjects import (
     held_out_subjects,
     pictures_in,
 )
-
-ENOUGH_READ = 0.8
-FREQUENT = 5  # the first five expressions have enough photos to be judged by
 
 
 @dataclass(frozen=True)
@@ -86,61 +84,6 @@ class Setting:
     device: str = "auto"
 
 
-@dataclass
-class Figures:
-    """What was measured of one model; every list has an entry for each expression.
-
-    Attributes:
-        ecs: share of edits read as the target, by a judge's name and what was done to the crops.
-        mean_ecs: the same, mean of the five frequent expressions.
-        confusion: of each judge, as what edits towards each expression were read.
-        kid: distance to real photos of the expression.
-        kid_photos: how many there are.
-        colour: CIEDE2000 of the skin before and after, in the mean.
-        blotches: the same, of the twentieth of the skin that changed most.
-        sharpness: of the mouth, geometric mean of after over before.
-        clipped: share of clipped pixels among the changed ones.
-        similarity: of the face descriptors before and after.
-        verified: share of edits taken for the same person.
-        skin_tones: photos, mean ECS and mean FVS of each group.
-        realism: how well edits are told from photos.
-        by_expression: how well they would be told if they had no flaw, by each judge's readings:
-            people on photos are seldom angry.
-    """
-
-    model: str
-    ecs: dict[str, list[Estimate]] = field(default_factory=dict)
-    mean_ecs: dict[str, Estimate] = field(default_factory=dict)
-    confusion: dict[str, list[list[float]]] = field(default_factory=dict)
-    kid: list[Estimate] = field(default_factory=list)
-    kid_photos: list[int] = field(default_factory=list)
-    colour: list[Estimate] = field(default_factory=list)
-    blotches: list[Estimate] = field(default_factory=list)
-    sharpness: list[Estimate] = field(default_factory=list)
-    clipped: list[Estimate] = field(default_factory=list)
-    similarity: list[Estimate] = field(default_factory=list)
-    verified: list[Estimate] = field(default_factory=list)
-    skin_tones: dict[str, dict[str, Any]] = field(default_factory=dict)
-    realism: TwoSampleTest | None = None
-    by_expression: dict[str, Estimate] = field(default_factory=dict)
-
-    def rank(self) -> tuple[bool, float]:
-        """To choose a checkpoint by, the least: edits have to be read as the target often enough,
-        and of those models that manage, the one is best whose edits are least told from photos."""
-        read = float(np.mean([self.mean_ecs[judge].value for judge in self.confusion]))
-        if self.realism is None or read < ENOUGH_READ:
-            return (read < ENOUGH_READ, -read)
-        return (False, self.realism.auc.value)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def mean_of_frequent(estimates: Sequence[Estimate]) -> float:
-    """Mean over the five frequent expressions, of a figure for each expression."""
-    return float(np.mean([each.value for each in estimates[:FREQUENT]]))
-
-
 def _asked(subjects: Subjects) -> torch.Tensor:
     """Which edits count, ``(N, 7)``: those towards what a photo does not show already."""
     return subjects.labels[:, None] != torch.arange(len(EXPRESSIONS))
@@ -171,15 +114,15 @@ class Evaluation:
         self.recogniser = self._recogniser() if setting.identity else None
         if self.recogniser is not None:
             self.descriptors = self.recogniser.describe(self.subjects.crops)
-        detector = FaceDetector()
+        self.detector = FaceDetector()
         self.elsewhere = {
-            "faces found": self.subjects.found_by(detector),
+            "faces found": self.subjects.found_by(self.detector),
             "grey photos": self.subjects.grey(),
             "intensity 0.5": self.subjects.weakly(0.5),
         }
         if setting.pictures is not None:
             self.elsewhere["other pictures"] = pictures_in(
-                setting.pictures, detector, setting.photos, warn
+                setting.pictures, self.detector, setting.photos, warn
             )
         face_api = None if setting.face_api is None else FaceApiJudge(setting.face_api).eval()
         faces = load_faces(setting.data, setting.run.parent, second_opinion=setting.second_opinion)
@@ -204,6 +147,17 @@ class Evaluation:
             self.setting.recognition, self.subjects.crops, self.subjects.people
         )
 
+    @cached_property
+    def photos_found(self) -> torch.Tensor:
+        """Everybody's photos, each cut where the detector finds the face."""
+        parts = [part for part in (self.subjects, self.rest) if part.rows]
+        return torch.cat([part.crops_found(self.detector) for part in parts])
+
+    @cached_property
+    def photos_read(self) -> dict[str, torch.Tensor]:
+        """What each judge reads in them."""
+        return {name: readings(judge, self.photos_found) for name, judge in self.judges.items()}
+
     def ceiling(self) -> dict[str, list[Estimate]]:
         """What each judge makes of real photos: the share read as labelled, per expression."""
         labels, result = self.real.labels, {}
@@ -223,12 +177,14 @@ class Evaluation:
         """
         editor = ExpressionEditor(model=create_generator(model), device=self.setting.device)
         figures = Figures(model)
-        edits, same = [], []
+        edits: list[Edits] = []
+        same = []
+        finder = self.detector if self.setting.realism_minutes else None
         hits: dict[str, list[np.ndarray]] = {}
         for target, expression in enumerate(EXPRESSIONS):
             self.say(f"{model}: {expression}")
-            edited = edit_subjects(editor, self.subjects, target)
-            edits.append(edited.crops)
+            edited = edit_subjects(editor, self.subjects, target, finder)
+            edits.append(edited)
             self._judge(figures, edited.crops, target, hits)
             self._look(figures, edited, target)
             if self.recogniser is not None:
@@ -239,24 +195,25 @@ class Evaluation:
         if self.setting.realism_minutes:
             self.say(f"{model}: telling edits from photos")
             self._tell_from_photos(figures, editor, edits)
-        return figures, edits
+        return figures, [edited.crops for edited in edits]
 
     def _tell_from_photos(
-        self, figures: Figures, editor: ExpressionEditor, edits: Sequence[torch.Tensor]
+        self, figures: Figures, editor: ExpressionEditor, edits: Sequence[Edits]
     ) -> None:
         """The two-sample test on everybody: those whose edits are there, and the rest."""
-        photos, asked = self.subjects.crops, self.asked[:, :FREQUENT]
-        edited = list(edits[:FREQUENT])
+        photos, asked = self.photos_found, self.asked[:, :FREQUENT]
+        edited = [edits[target].found for target in range(FREQUENT)]
         if self.rest.rows:
-            photos = torch.cat([photos, self.rest.crops])
             asked = torch.cat([asked, _asked(self.rest)[:, :FREQUENT]])
             for target, some in enumerate(edited):
-                others = edit_subjects(editor, self.rest, target).crops
+                others = edit_subjects(editor, self.rest, target, self.detector).found
                 edited[target] = torch.cat([some, others])
         people = self.subjects.people + self.rest.people
         for name, judge in self.judges.items():
-            read = [readings(judge, each) for each in (photos, *edited)]
-            figures.by_expression[name] = told_by_expression(read[0], read[1:], asked, people)
+            read = [readings(judge, each) for each in edited]
+            figures.by_expression[name] = told_by_expression(
+                self.photos_read[name], read, asked, people
+            )
         minutes = self.setting.realism_minutes
         photos, *edited = [central(each) for each in (photos, *edited)]
         figures.realism = two_sample_test(photos, edited, asked, people, minutes, self.device)

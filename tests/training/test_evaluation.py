@@ -22,7 +22,7 @@ from sargan_plugin.align import template
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training import evaluate
-from sargan_training.data import half_of, is_held_out, load_faces, read_rows
+from sargan_training.data import aligned_crop, half_of, is_held_out, load_faces, read_rows
 from sargan_training.evaluation import appearance, identity, realism
 from sargan_training.evaluation.intervals import estimate
 from sargan_training.evaluation.judges import compressed, halved, trained_judge
@@ -32,7 +32,7 @@ from sargan_training.evaluation.realism import (
     told_by_expression,
     two_sample_test,
 )
-from sargan_training.evaluation.subjects import edit_subjects, held_out_subjects
+from sargan_training.evaluation.subjects import crop_found, edit_subjects, held_out_subjects
 
 pytest_plugins = ["lfw_stage"]
 
@@ -255,6 +255,30 @@ def test_faces_are_found_where_nobody_says_where_they_are(shared):
     unfound = edit_subjects(ExpressionEditor(), subjects.found_by(Blind()), 1)
     assert torch.equal(unfound.crops, subjects.crops)
     assert not unfound.clipped.any()
+
+
+def test_crops_of_edits_are_cut_where_a_detector_finds_the_face(shared):
+    subjects = held_out_subjects(shared / "data", "report").parted(4)[0]
+    row = subjects.rows[0]
+    photo, detector = subjects.photo(row), FaceDetector()
+    found = crop_found(photo, row.landmarks, detector)
+    assert (found != aligned_crop(photo, row.landmarks)).any()
+    # Wherever about there the landmarks are said to be, and whoever else is on the picture.
+    beside = np.concatenate([photo, photo], axis=1)
+    here, nearby, there = (
+        crop_found(beside, row.landmarks + np.float32(shift), detector)
+        for shift in ([0, 0], [4, -3], [photo.shape[1], 0])
+    )
+    assert (here == nearby).all() and (here != there).any()
+    for crop in (here, there):
+        assert np.corrcoef(crop[16:-16, 16:-16].ravel(), found[16:-16, 16:-16].ravel())[0, 1] > 0.8
+    # Where there is none, where it is said to be.
+    for nobody, landmarks in ((Blind(), row.landmarks), (detector, row.landmarks + 300)):
+        assert (crop_found(photo, landmarks, nobody) == aligned_crop(photo, landmarks)).all()
+
+    edits = edit_subjects(ExpressionEditor(), subjects, 1, detector)
+    assert edits.found.shape == edits.crops.shape
+    assert (edits.found != edits.crops).flatten(1).any(dim=1).all()
 
 
 def test_subjects_may_be_edited_weakly(shared):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -90,6 +91,10 @@ class Subjects:
         """The same photos, to be edited at another intensity."""
         return replace(self, intensity=intensity)
 
+    def crops_found(self, detector: Detector) -> torch.Tensor:
+        """As :attr:`crops`, each where the detector finds the face."""
+        return _stacked([crop_found(self.photo(row), row.landmarks, detector) for row in self.rows])
+
     def parted(self, first: int) -> tuple[Subjects, Subjects]:
         """(So many of the photos, the rest of them.)"""
         rows = self.rows
@@ -98,6 +103,29 @@ class Subjects:
     def found_by(self, detector: Detector) -> Subjects:
         """The same photos, with every face that a detector finds in them."""
         return replace(self, detector=detector)
+
+
+def crop_found(picture: np.ndarray, landmarks: np.ndarray, detector: Detector) -> np.ndarray:
+    """The canonical crop of a face where a detector finds it.
+
+    An edit moves the corners of a mouth, so a crop cut by the landmarks of the photo sits otherwise
+    on the edit than the crop of any photo does, whose landmarks are its own.
+
+    Args:
+        picture: uint8 RGB ``(H, W, 3)``.
+        landmarks: ``(5, 2)`` of about there; taken where no face is found whose middle is nearer to
+            theirs than a quarter of their face's size.
+        detector: finds the faces.
+    """
+    about = Face.from_landmarks(landmarks)
+
+    def distance(face: Face) -> float:
+        return math.dist(face.center, about.center)
+
+    found = min(detector.detect(picture), key=distance, default=about)
+    if distance(found) > about.size / 4:
+        found = about
+    return aligned_crop(picture, found.landmarks5)
 
 
 def _stacked(crops: list[np.ndarray]) -> torch.Tensor:
@@ -109,12 +137,14 @@ class Edits:
     """Photos edited towards one expression.
 
     Attributes:
-        crops: ``(N, 3, 160, 160)``, uint8.
+        crops: where the photo's face was, ``(N, 3, 160, 160)``, uint8.
+        found: where a detector finds the face after the edit, as large; None where nobody asked.
         clipped: share of clipped pixels among the changed ones ``(N,)``.
         sharpness: of the mouth at the photo's resolution, see :func:`mouth_sharpness`, ``(N,)``.
     """
 
     crops: torch.Tensor
+    found: torch.Tensor | None
     clipped: np.ndarray
     sharpness: np.ndarray
 
@@ -194,12 +224,20 @@ def pictures_in(
     return Subjects(folder, rows)
 
 
-def edit_subjects(editor: ExpressionEditor, subjects: Subjects, target: int) -> Edits:
+def edit_subjects(
+    editor: ExpressionEditor, subjects: Subjects, target: int, finder: Detector | None = None
+) -> Edits:
     """Every photo edited towards one expression, at its own resolution.
 
     A photo in which no face is found is left as it is, as a user's would be.
+
+    Args:
+        editor: edits them.
+        subjects: whose photos.
+        target: index of the expression.
+        finder: finds the faces of the edits, see :attr:`Edits.found`.
     """
-    crops, clipped, sharpness = [], [], []
+    crops, found, clipped, sharpness = [], [], [], []
     for start in range(0, len(subjects.rows), TOGETHER):
         rows = subjects.rows[start : start + TOGETHER]
         photos = [subjects.photo(row) for row in rows]
@@ -209,6 +247,8 @@ def edit_subjects(editor: ExpressionEditor, subjects: Subjects, target: int) -> 
         ]
         for row, photo, result in zip(rows, photos, editor.edit(photos, requests), strict=True):
             crops.append(aligned_crop(result.image, row.landmarks))
+            if finder is not None:
+                found.append(crop_found(result.image, row.landmarks, finder))
             changed = sum(face.changed for face in result.faces)
             clipped.append(sum(face.clipped for face in result.faces) / max(1, changed))
             natural = [
@@ -216,4 +256,9 @@ def edit_subjects(editor: ExpressionEditor, subjects: Subjects, target: int) -> 
                 for pixels in (photo, result.image)
             ]
             sharpness.append(mouth_sharpness(*natural).item())
-    return Edits(_stacked(crops), np.array(clipped), np.array(sharpness))
+    return Edits(
+        _stacked(crops),
+        _stacked(found) if found else None,
+        np.array(clipped),
+        np.array(sharpness),
+    )
