@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sargan_plugin.errors import SarganError
@@ -76,13 +77,25 @@ def set_state(path: Path, saved: dict[str, Any], parts: dict[str, Stateful]) -> 
 
 
 def load_weights(path: Path, network: nn.Module) -> None:
-    """Set a network to the state dictionary that a file holds.
+    """Set a network to the weights that :func:`save_weights` wrote.
 
     Raises:
-        SarganError: when it cannot be read or belongs to another network.
+        SarganError: when they cannot be read or belong to another network.
     """
-    weights = read_state(path, next(network.parameters()).device)
+    try:
+        weights = load_file(path, str(next(network.parameters()).device))
+    except (OSError, SafetensorError) as error:
+        raise SarganError(f"{printable_name(path)}: cannot be read: {_reason(error)}") from error
     set_state(path, {"network": weights}, {"network": network})
+
+
+def save_weights(
+    path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write weights by name as safetensors."""
+    contiguous = {name: value.contiguous().cpu() for name, value in state.items()}
+    # safetensors' save_file would let nobody but the owner read the file.
+    replace_with(path, lambda partial: partial.write_bytes(save(contiguous, metadata)))
 
 
 def _not_resumable(path: Path, error: Exception) -> SarganError:
@@ -107,9 +120,7 @@ def save_generator(
     """
     metadata = {"architecture": architecture, "options": json.dumps(options)}
     metadata |= {name: str(value) for name, value in facts.items()}
-    contiguous = {name: value.contiguous().cpu() for name, value in state.items()}
-    # safetensors' save_file would let nobody but the owner read the file.
-    replace_with(path, lambda partial: partial.write_bytes(save(contiguous, metadata)))
+    save_weights(path, state, metadata)
 
 
 def changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from sargan_training.checkpoints import load_weights, replace_with
+from sargan_training.checkpoints import load_weights, save_weights
 from sargan_training.data import FaceSet
 from sargan_training.hardware import Fabric
 from sargan_training.interruption import Interruption
@@ -51,7 +50,7 @@ class Lessons:
             KeyboardInterrupt: when interrupted; the next call goes on from what is kept.
             SarganError: when what is kept cannot be read.
         """
-        path = self.run.parent / f"taught_{self._digest(network)}.pt"
+        path = self.run.parent / f"taught_{self._digest(network)}.safetensors"
         news = FINISHED
         if not self.fabric.broadcast(path.exists()):
             if self.fabric.is_global_zero:
@@ -88,5 +87,5 @@ class Lessons:
         if not finished:
             self.say("stopped before the first step; the same command goes on from there")
             return INTERRUPTED
-        replace_with(path, lambda partial: torch.save(network.state_dict(), partial))
+        save_weights(path, network.state_dict())
         return FINISHED

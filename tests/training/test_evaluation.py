@@ -396,14 +396,14 @@ def test_evaluate_on_prepared_photos_and_other_pictures(shared, tmp_path, capsys
 def test_a_judge_is_kept_for_the_photos_and_labels_it_learnt_from(data, tmp_path):
     faces = load_faces(data, tmp_path)
     first = trained_judge("resnet10t", faces, tmp_path, 2)
-    (kept,) = tmp_path.glob("judge_resnet10t_*.pt")
+    (kept,) = tmp_path.glob("judge_resnet10t_*.safetensors")
     written = kept.stat().st_mtime_ns
     again = trained_judge("resnet10t", faces, tmp_path, 2)
     assert kept.stat().st_mtime_ns == written
     assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
     trained_judge("resnet10t", faces, tmp_path, 1)
     trained_judge("resnet10t", replace(faces, shares=faces.shares.flip(0)), tmp_path, 2)
-    assert len(list(tmp_path.glob("judge_resnet10t_*.pt"))) == 3
+    assert len(list(tmp_path.glob("judge_resnet10t_*.safetensors"))) == 3
     kept.write_bytes(b"none")
     with pytest.raises(SarganError, match=kept.name):
         trained_judge("resnet10t", faces, tmp_path, 2)

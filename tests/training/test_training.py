@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sargan_cli.app import main
@@ -414,8 +415,8 @@ def test_a_discriminator_that_was_taught_starts_every_run_beside_it_as_it_was(da
     told = []
     for system in ("usgan_128", "stargan_128"):
         train(tiny(system, *taught), data, place(f"{system}/run"), CPU, say=told.append)
-        (kept,) = place(system).glob("taught_*.pt")
-        kept = torch.load(kept, weights_only=True)
+        (kept,) = place(system).glob("taught_*.safetensors")
+        kept = load_file(kept)
         kept = {name.removeprefix("discriminator."): weight for name, weight in kept.items()}
         assert same(state(place(f"{system}/run"))["discriminator"], kept)
         place("stargan_128").mkdir(parents=True, exist_ok=True)
@@ -441,7 +442,7 @@ def test_an_interrupted_pretraining_is_gone_on_with_as_if_it_had_not_been(data, 
     assert told[-1].startswith("stopped before the first step")
     (unfinished,) = folder.glob("taught_*.unfinished")
     assert torch.load(unfinished, weights_only=True)["step"] == 1
-    assert not list(folder.parent.glob("taught_*.pt"))
+    assert not list(folder.parent.glob("taught_*.safetensors"))
     train(recipe, data, folder, CPU)
     assert not unfinished.exists()
     train(recipe, data, place("whole/run"), CPU)

@@ -20,7 +20,7 @@ from torch import nn
 
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import make_folder
-from sargan_training.checkpoints import load_weights, replace_with
+from sargan_training.checkpoints import load_weights, save_weights
 from sargan_training.data import MARGIN, Crops, FaceSet, by_parts, central
 from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
 from sargan_training.pretrain import train_classifier
@@ -74,7 +74,7 @@ def trained_judge(
     seed = BACKBONES.index(name) + 11
     torch.manual_seed(seed)
     judge = Backbone(name).to(device, memory_format=torch.channels_last)
-    saved = folder / f"judge_{name}_{steps}_{train.digest[:12]}.pt"
+    saved = folder / f"judge_{name}_{steps}_{train.digest[:12]}.safetensors"
     if saved.exists():
         load_weights(saved, judge)
     else:
@@ -89,7 +89,7 @@ def trained_judge(
         make_folder(folder)
         unfinished = saved.with_suffix(".unfinished")
         train_classifier(judge.network, train, lessons, seed, unfinished=unfinished, say=say)
-        replace_with(saved, lambda partial: torch.save(judge.state_dict(), partial))
+        save_weights(saved, judge.state_dict())
     return judge.eval().requires_grad_(False)
 
 
