@@ -150,7 +150,8 @@ def evaluate(
         warn=output.warn,
     )
     ceiling = evaluation.ceiling()
-    output.show(_share_table("real photos, read as labelled", ceiling))
+    mixed = "" if second_opinion is None else ", mixed with the second opinion"
+    output.show(_share_table(f"real photos, read as labelled{mixed}", ceiling))
     told: dict[str, Any] = {
         "people": len(set(evaluation.subjects.people)),
         "photos": len(evaluation.subjects.rows),
