@@ -89,6 +89,13 @@ def _asked(subjects: Subjects) -> torch.Tensor:
     return subjects.labels[:, None] != torch.arange(len(EXPRESSIONS))
 
 
+def _hits(subjects: Subjects, read: np.ndarray) -> np.ndarray:
+    """Which edits towards the first K expressions were read ``(K, N)`` as the target; NaN for those
+    that do not count."""
+    targets = np.arange(len(read))[:, None]
+    return np.where(_asked(subjects).T[: len(read)], read == targets, np.nan)
+
+
 class Evaluation:
     """Judges and subjects, made once, and then any number of models.
 
@@ -176,26 +183,54 @@ class Evaluation:
             model: a name in the manifest, or a ``.safetensors`` file such as a run's averages.
         """
         editor = ExpressionEditor(model=create_generator(model), device=self.setting.device)
-        figures = Figures(model)
-        edits: list[Edits] = []
-        same = []
         finder = self.detector if self.setting.realism_minutes else None
-        hits: dict[str, list[np.ndarray]] = {}
+        edits: list[Edits] = []
         for target, expression in enumerate(EXPRESSIONS):
             self.say(f"{model}: {expression}")
-            edited = edit_subjects(editor, self.subjects, target, finder)
-            edits.append(edited)
-            self._judge(figures, edited.crops, target, hits)
+            edits.append(edit_subjects(editor, self.subjects, target, finder))
+        crops = [edited.crops for edited in edits]
+
+        figures = Figures(model)
+        read = self._judge(figures, self.subjects, crops)
+        self._judge(figures, self.subjects, [compressed(each) for each in crops], ", JPEG 75")
+        self._judge(figures, self.subjects, [halved(each) for each in crops], ", half size")
+        for kind, subjects in self.elsewhere.items():
+            others = [edit_subjects(editor, subjects, k).crops for k in range(FREQUENT)]
+            self._judge(figures, subjects, others, f", {kind}")
+        self._confuse(figures, read)
+        for target, edited in enumerate(edits):
             self._look(figures, edited, target)
-            if self.recogniser is not None:
-                same.append(self._recognise(figures, edited.crops, target))
-        self._average(figures, hits, self.subjects.people)
-        self._tell_tones_apart(figures, hits, same)
-        self._judge_elsewhere(figures, editor)
+        same = None if self.recogniser is None else self._recognise(figures, crops)
+        self._tell_tones_apart(figures, read, same)
         if self.setting.realism_minutes:
             self.say(f"{model}: telling edits from photos")
             self._tell_from_photos(figures, editor, edits)
-        return figures, [edited.crops for edited in edits]
+        return figures, crops
+
+    def _judge(
+        self, figures: Figures, subjects: Subjects, crops: Sequence[torch.Tensor], way: str = ""
+    ) -> dict[str, np.ndarray]:
+        """Expression scores of edits towards the first few expressions, or all of them.
+
+        Returns:
+            As what each judge read them, ``(K, N)``.
+        """
+        read = {}
+        for name, judge in self.judges.items():
+            read[name] = np.stack([readings(judge, each).argmax(dim=1).numpy() for each in crops])
+            hits = _hits(subjects, read[name])
+            figures.ecs[name + way] = [estimate(each, subjects.people) for each in hits]
+            figures.mean_ecs[name + way] = estimate(hits[:FREQUENT].T, subjects.people)
+        return read
+
+    def _confuse(self, figures: Figures, read: dict[str, np.ndarray]) -> None:
+        """As what each judge read edits towards each expression."""
+        for name, rows in read.items():
+            shares = []
+            for target, row in enumerate(rows):
+                counts = np.bincount(row[self.asked[:, target]], minlength=len(EXPRESSIONS))
+                shares.append((counts / max(1, counts.sum())).tolist())
+            figures.confusion[name] = shares
 
     def _tell_from_photos(
         self, figures: Figures, editor: ExpressionEditor, edits: Sequence[Edits]
@@ -218,34 +253,10 @@ class Evaluation:
         photos, *edited = [central(each) for each in (photos, *edited)]
         figures.realism = two_sample_test(photos, edited, asked, people, minutes, self.device)
 
-    def _of_asked(self, values: np.ndarray, target: int) -> np.ndarray:
-        """Values ``(N,)``, NaN for photos that show the target already."""
-        return np.where(self.asked[:, target], values, np.nan)
-
     def _estimate(self, values: np.ndarray, target: int) -> Estimate:
-        return estimate(self._of_asked(values, target), self.subjects.people)
-
-    def _judge(
-        self, figures: Figures, crops: torch.Tensor, target: int, hits: dict[str, list[np.ndarray]]
-    ) -> None:
-        """Expression scores as they are, after JPEG and at half size; notes what was a hit."""
-        ways = {"": crops, ", JPEG 75": compressed(crops), ", half size": halved(crops)}
-        for name, judge in self.judges.items():
-            for way, shown in ways.items():
-                read = readings(judge, shown).argmax(dim=1).numpy()
-                hit = self._of_asked(read == target, target)
-                hits.setdefault(name + way, []).append(hit)
-                figures.ecs.setdefault(name + way, []).append(estimate(hit, self.subjects.people))
-                if not way:
-                    counts = np.bincount(read[self.asked[:, target]], minlength=len(EXPRESSIONS))
-                    shares = counts / max(1, counts.sum())
-                    figures.confusion.setdefault(name, []).append(shares.tolist())
-
-    def _average(
-        self, figures: Figures, hits: dict[str, list[np.ndarray]], people: Sequence[str]
-    ) -> None:
-        for way, each in hits.items():
-            figures.mean_ecs[way] = estimate(np.stack(each[:FREQUENT], axis=1), people)
+        """Of values ``(N,)``, without photos that show the target already."""
+        values = np.where(self.asked[:, target], values, np.nan)
+        return estimate(values, self.subjects.people)
 
     def _look(self, figures: Figures, edited: Edits, target: int) -> None:
         """What the edits look like beside the photos, and beside real photos of the target."""
@@ -268,41 +279,30 @@ class Evaluation:
             )
         )
 
-    def _recognise(self, figures: Figures, crops: torch.Tensor, target: int) -> np.ndarray:
-        """Similarity to the photos, and whether each is taken for the same person."""
-        described = self.recogniser.describe(crops)
-        same = self._of_asked(self.recogniser.same_person(self.descriptors, described), target)
-        alike = identity.similarity(self.descriptors, described)
-        figures.similarity.append(self._estimate(alike, target))
-        figures.verified.append(estimate(same, self.subjects.people))
-        return same
+    def _recognise(self, figures: Figures, crops: Sequence[torch.Tensor]) -> np.ndarray:
+        """Similarity to the photos, and whether each edit ``(7, N)`` is of the same person."""
+        same = []
+        for target, edited in enumerate(crops):
+            described = self.recogniser.describe(edited)
+            alike = identity.similarity(self.descriptors, described)
+            same.append(self.recogniser.same_person(self.descriptors, described))
+            figures.similarity.append(self._estimate(alike, target))
+            figures.verified.append(self._estimate(same[-1], target))
+        return np.stack(same)
 
     def _tell_tones_apart(
-        self, figures: Figures, hits: dict[str, list[np.ndarray]], same: list[np.ndarray]
+        self, figures: Figures, read: dict[str, np.ndarray], same: np.ndarray | None
     ) -> None:
         """Shares of edits read as the target and of people recognised, by the tone of the skin."""
-        read = np.mean([hits[name] for name in self.judges], axis=0)[:FREQUENT]
+        hits = np.mean([_hits(self.subjects, each) for each in read.values()], axis=0)[:FREQUENT]
+        asked = self.asked.T[:FREQUENT].numpy()
+        verified = None if same is None else np.where(asked, same[:FREQUENT], np.nan)
         for tone in appearance.SKIN_TONES:
             chosen = self.tones == tone
             if chosen.any():
                 people = np.array(self.subjects.people)[chosen].tolist()
                 figures.skin_tones[tone] = {
                     "photos": int(chosen.sum()),
-                    "ecs": estimate(read[:, chosen].T, people),
-                    "fvs": estimate(np.stack(same)[:FREQUENT, chosen].T, people) if same else None,
+                    "ecs": estimate(hits[:, chosen].T, people),
+                    "fvs": None if verified is None else estimate(verified[:, chosen].T, people),
                 }
-
-    def _judge_elsewhere(self, figures: Figures, editor: ExpressionEditor) -> None:
-        """Expression scores with faces found, without colour, at half the intensity (where fewer
-        edits should be read), and of what else was given."""
-        for kind, subjects in self.elsewhere.items():
-            hits: dict[str, list[np.ndarray]] = {}
-            for target in range(FREQUENT):
-                crops = edit_subjects(editor, subjects, target).crops
-                for name, judge in self.judges.items():
-                    read = readings(judge, crops).argmax(dim=1).numpy()
-                    hit = np.where(subjects.labels != target, read == target, np.nan)
-                    hits.setdefault(f"{name}, {kind}", []).append(hit)
-            for way, each in hits.items():
-                figures.ecs[way] = [estimate(hit, subjects.people) for hit in each]
-            self._average(figures, hits, subjects.people)
