@@ -22,6 +22,7 @@ from sargan_plugin.generators.skin import (
     mouth_richest,
     natural_change,
     skin_colour,
+    with_soft_colour,
 )
 
 SKIN = torch.tensor([0.8, 0.55, 0.45])
@@ -116,6 +117,21 @@ def test_nothing_happens_where_nothing_was_asked_and_no_shade_turns_into_its_opp
     assert got[away & (asked == 0)].abs().max() < 1e-5
     assert (got * asked)[away].min() > -1e-5
     assert (got.abs() - asked.abs())[away].max() < 1e-4
+
+
+@given(seed=st.integers(0, 99))
+def test_the_colour_of_a_change_is_soft_and_its_light_as_sharp_as_it_was(seed):
+    change = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+    soft = with_soft_colour(change)
+    torch.testing.assert_close(light(soft), light(change), atol=1e-5, rtol=0)
+    colour, before = soft - light(soft), change - light(change)
+    assert colour.diff(dim=-1).abs().mean() < 0.2 * before.diff(dim=-1).abs().mean()
+
+
+def test_what_is_painted_alike_everywhere_keeps_its_colour():
+    change = torch.tensor([0.3, -0.2, 0.1]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    torch.testing.assert_close(with_soft_colour(change), change)
+    assert not with_soft_colour(torch.zeros(1, 3, 64, 64)).any()
 
 
 def test_a_covered_cheek_does_not_tint_the_face():

@@ -24,7 +24,7 @@ from sargan_plugin.generators.blocks import (
 )
 from sargan_plugin.generators.edit import Edit, Generator, warp_by_flow
 from sargan_plugin.generators.registry import register_generator
-from sargan_plugin.generators.skin import natural_change
+from sargan_plugin.generators.skin import natural_change, with_soft_colour
 
 
 class ConditionalSARB(SpatialAttentionResidualBlock):
@@ -129,7 +129,8 @@ class SARGANFlow(Generator):
             flow = (flow + other_way * other_flow) / 2
             mask, change = (mask + other_mask) / 2, (change + other_change) / 2
         with torch.autocast(image.device.type, enabled=False):
-            return Edit(natural_change(image, warp_by_flow(image, flow), change), mask, flow)
+            change = natural_change(image, warp_by_flow(image, flow), change)
+            return Edit(with_soft_colour(change), mask, flow)
 
     def _propose(
         self, image: torch.Tensor, condition: torch.Tensor

@@ -38,6 +38,11 @@ beside them more looks like a bruise."""
 REPAINTED = 0.4
 """Change of a mouth's light, as a share, from which on the colour that was there has no say."""
 
+COLOUR_BLUR = 2.0
+"""Pixels of a template's crop: standard deviation of the blur of what is painted besides its light.
+Cameras and JPEG record colour more coarsely than light, and painted colours with outlines as sharp
+as their light's give an edit away."""
+
 HUELESS = 0.02  # light below which a colour has no hue
 
 
@@ -85,6 +90,13 @@ def natural_change(image: torch.Tensor, moved: torch.Tensor, change: torch.Tenso
     return (2 * (natural - here)).to(change)
 
 
+def with_soft_colour(change: torch.Tensor) -> torch.Tensor:
+    """A change ``(B, 3, S, S)`` whose light is as sharp as before and whose colour is blurred."""
+    working = change.to(torch.promote_types(change.dtype, torch.float32))
+    lighter = light(working)
+    return (lighter + _blurred(working - lighter, COLOUR_BLUR)).to(change)
+
+
 def _wrinkles(shade: torch.Tensor) -> torch.Tensor:
     """The narrow part of a shade, within limits; broad patches look like dirt.
 
@@ -94,11 +106,16 @@ def _wrinkles(shade: torch.Tensor) -> torch.Tensor:
     lighter = LIGHTEST_SHADE * torch.tanh(lighter / LIGHTEST_SHADE)
     darker = DARKEST_SHADE * torch.tanh(darker / DARKEST_SHADE)
     shade = lighter + darker
-    width = WRINKLE * shade.shape[-1] / TEMPLATE_SIZE
-    kernel = 2 * round(2 * width) + 1
-    narrow = shade - gaussian_blur2d(shade, (kernel, kernel), (width, width))
+    narrow = shade - _blurred(shade, WRINKLE)
     # What is taken away around a wrinkle would be its halo.
     return torch.maximum(torch.minimum(narrow, lighter), darker)
+
+
+def _blurred(image: torch.Tensor, width: float) -> torch.Tensor:
+    """Blurred by a Gaussian, whose standard deviation is given in a template's pixels."""
+    width *= image.shape[-1] / TEMPLATE_SIZE
+    kernel = 2 * round(2 * width) + 1
+    return gaussian_blur2d(image, (kernel, kernel), (width, width))
 
 
 def _coloured_like(
