@@ -103,7 +103,10 @@ def evaluate(
     ] = None,
     second_opinion: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="Labels written by sargan_training.relabel, for judges."),
+        typer.Option(
+            metavar="CSV",
+            help="Labels written by sargan_training.relabel, mixed with the photos' own.",
+        ),
     ] = None,
     sheet: Annotated[
         Path | None,

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sargan_plugin.expressions import EXPRESSIONS, condition_of
+from sargan_plugin.generators import sargan_flow
 from sargan_plugin.generators.blocks import ChannelsLastNorm, InstanceNorm, SpatialAttention
 from sargan_plugin.generators.edit import (
     Edit,
@@ -14,6 +15,7 @@ from sargan_plugin.generators.edit import (
     replace_from_delta,
     warp_by_flow,
 )
+from sargan_plugin.generators.skin import with_soft_colour
 from sargan_plugin.zoo import create_generator, parameter_count
 
 NAMES = ("sargan_128", "usgan_128", "stargan_128", "sargan_flow_128")
@@ -87,6 +89,15 @@ def test_new_flow_generator_moves_nothing():
     images, conditions = inputs()
     edit = create_generator("sargan_flow_128", pretrained=False).edit(images, conditions)
     assert torch.count_nonzero(edit.flow) == 0
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_the_flow_generator_paints_has_soft_colours(training, monkeypatch):
+    images, conditions = inputs()
+    sharp = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(sargan_flow, "natural_change", lambda *_: sharp)
+    generator = create_generator("sargan_flow_128", pretrained=False).train(training)
+    assert torch.equal(generator.edit(images, conditions).delta, with_soft_colour(sharp))
 
 
 def test_condition_reaches_the_output_of_the_flow_generator():

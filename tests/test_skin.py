@@ -246,6 +246,9 @@ def test_half_precision_changes_little(dtype):
     halves = natural_change(image.to(dtype), image.to(dtype), change.to(dtype)).float()
     assert torch.isfinite(halves).all()
     assert (halves - natural_change(image, image, change)).abs().mean() < 0.02
+    soft = with_soft_colour(change.to(dtype))
+    assert soft.dtype == dtype
+    assert (soft.float() - with_soft_colour(change)).abs().max() < 0.01
 
 
 def test_regions_lie_in_the_same_place_at_every_size():

@@ -86,7 +86,12 @@ def load_weights(path: Path, network: nn.Module) -> None:
         weights = load_file(path, str(next(network.parameters()).device))
     except (OSError, SafetensorError) as error:
         raise SarganError(f"{printable_name(path)}: cannot be read: {_reason(error)}") from error
-    set_state(path, {"network": weights}, {"network": network})
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise SarganError(
+            f"{printable_name(path)}: is of another network: {_reason(error)}"
+        ) from error
 
 
 def save_weights(

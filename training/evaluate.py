@@ -66,7 +66,7 @@ class Setting:
         identity: whether to compare face descriptors (slow).
         recognition: an ONNX file or a pack of InsightFace to describe faces with, instead of dlib.
         face_api: the npm package of face-api, for a third judge.
-        second_opinion: labels' CSV written by ``relabel.py``, for training the judges.
+        second_opinion: labels' CSV written by ``relabel.py``, mixed with all labels.
         device: to train and compute on.
     """
 
@@ -187,7 +187,9 @@ class Evaluation:
         edits: list[Edits] = []
         for target, expression in enumerate(EXPRESSIONS):
             self.say(f"{model}: {expression}")
-            edits.append(edit_subjects(editor, self.subjects, target, finder))
+            edits.append(
+                edit_subjects(editor, self.subjects, target, finder if target < FREQUENT else None)
+            )
         crops = [edited.crops for edited in edits]
 
         figures = Figures(model)

@@ -91,7 +91,11 @@ def natural_change(image: torch.Tensor, moved: torch.Tensor, change: torch.Tenso
 
 
 def with_soft_colour(change: torch.Tensor) -> torch.Tensor:
-    """A change ``(B, 3, S, S)`` whose light is as sharp as before and whose colour is blurred."""
+    """A change ``(B, 3, S, S)`` whose light is as sharp as before and whose colour is blurred.
+
+    Of a :func:`natural_change` it is the last step, so that within two widths of the blur of an
+    outline the limits to colours hold only about.
+    """
     working = change.to(torch.promote_types(change.dtype, torch.float32))
     lighter = light(working)
     return (lighter + _blurred(working - lighter, COLOUR_BLUR)).to(change)

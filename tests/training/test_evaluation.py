@@ -22,7 +22,8 @@ from sargan_plugin.align import template
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training import evaluate
-from sargan_training.data import aligned_crop, half_of, is_held_out, load_faces, read_rows
+from sargan_training.checkpoints import save_weights
+from sargan_training.data import aligned_crop, central, half_of, is_held_out, load_faces, read_rows
 from sargan_training.evaluation import appearance, identity, realism
 from sargan_training.evaluation.intervals import estimate
 from sargan_training.evaluation.judges import compressed, halved, trained_judge
@@ -278,7 +279,11 @@ def test_crops_of_edits_are_cut_where_a_detector_finds_the_face(shared):
 
     edits = edit_subjects(ExpressionEditor(), subjects, 1, detector)
     assert edits.found.shape == edits.crops.shape
-    assert (edits.found != edits.crops).flatten(1).any(dim=1).all()
+    for others in (edits.crops, subjects.crops_found(detector)):
+        assert (edits.found != others).flatten(1).any(dim=1).all()
+    unfound = edit_subjects(ExpressionEditor(), subjects, 1, Blind())
+    assert torch.equal(unfound.found, unfound.crops)
+    assert edit_subjects(ExpressionEditor(), subjects, 1).found is None
 
 
 def test_subjects_may_be_edited_weakly(shared):
@@ -357,6 +362,34 @@ def test_only_edits_towards_what_a_photo_does_not_show_count(data, tmp_path, mon
     assert known and all(each.value == (k == 1) for k, each in known)
 
 
+@pytest.mark.parametrize("photos", [2, 1000])
+def test_photos_and_edits_are_told_apart_where_their_faces_are_found(
+    photos, data, tmp_path, monkeypatch
+):
+    seen = []
+
+    def watched(photos, edits, *others):
+        seen.append((photos, edits))
+        return two_sample_test(photos, edits, *others)
+
+    judge = ReadsAllAsHappy().requires_grad_(False)
+    monkeypatch.setattr(evaluate, "trained_judge", lambda *_: judge)
+    monkeypatch.setattr(evaluate, "two_sample_test", watched)
+    setting = evaluate.Setting(
+        data, tmp_path / "run", photos=photos, realism_minutes=0.001, identity=False
+    )
+    evaluation = evaluate.Evaluation(setting, say=lambda line: None)
+    evaluation.elsewhere.clear()
+    evaluation.measure("sargan_flow_128.lfw")
+    ((shown, edits),) = seen
+    everybody = held_out_subjects(data, "report")
+    assert torch.equal(shown, central(everybody.crops_found(FaceDetector())))
+    assert len(edits) == 5
+    for target in (0, 4):
+        edited = edit_subjects(ExpressionEditor(), everybody, target, FaceDetector())
+        assert torch.equal(edits[target], central(edited.found))
+
+
 def test_evaluate_on_prepared_photos_and_other_pictures(shared, tmp_path, capsys):
     rows = [row for row in read_rows(shared / "data") if row.path.startswith("lfw")]
     held_out = {
@@ -404,8 +437,11 @@ def test_a_judge_is_kept_for_the_photos_and_labels_it_learnt_from(data, tmp_path
     trained_judge("resnet10t", faces, tmp_path, 1)
     trained_judge("resnet10t", replace(faces, shares=faces.shares.flip(0)), tmp_path, 2)
     assert len(list(tmp_path.glob("judge_resnet10t_*.safetensors"))) == 3
+    save_weights(kept, {"weight": torch.zeros(1)})
+    with pytest.raises(SarganError, match=f"{kept.name}: is of another network"):
+        trained_judge("resnet10t", faces, tmp_path, 2)
     kept.write_bytes(b"none")
-    with pytest.raises(SarganError, match=kept.name):
+    with pytest.raises(SarganError, match=f"{kept.name}: cannot be read"):
         trained_judge("resnet10t", faces, tmp_path, 2)
 
 
@@ -425,7 +461,7 @@ def test_evaluate_refuses_before_it_trains_judges(arguments, reason, data, tmp_p
     code = main(["evaluate", *arguments, "--data", str(data)])
     assert code == (2 if {"nobody", "sheet.tiff"} & set(arguments) else 1)
     assert reason in capsys.readouterr().err
-    assert not list(tmp_path.rglob("*.npy")) and not list(tmp_path.rglob("*.pt"))
+    assert not list(tmp_path.rglob("*.npy")) and not list(tmp_path.rglob("judge_*"))
 
 
 def test_evaluate_says_what_is_missing(tmp_path, capsys):

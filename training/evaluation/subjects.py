@@ -114,7 +114,7 @@ def crop_found(picture: np.ndarray, landmarks: np.ndarray, detector: Detector) -
     Args:
         picture: uint8 RGB ``(H, W, 3)``.
         landmarks: ``(5, 2)`` of about there; taken where no face is found whose middle is nearer to
-            theirs than a quarter of their face's size.
+            theirs than a quarter of their face's size: of one in 350 photos and edits here.
         detector: finds the faces.
     """
     about = Face.from_landmarks(landmarks)
