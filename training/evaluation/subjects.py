@@ -17,7 +17,7 @@ from sargan_plugin import ExpressionEditor
 from sargan_plugin.editor import Detector
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
-from sargan_plugin.faces import Face
+from sargan_plugin.faces import Face, select_faces
 from sargan_plugin.images import printable_name
 from sargan_training.data import (
     FaceRow,
@@ -118,14 +118,10 @@ def crop_found(picture: np.ndarray, landmarks: np.ndarray, detector: Detector) -
         detector: finds the faces.
     """
     about = Face.from_landmarks(landmarks)
-
-    def distance(face: Face) -> float:
-        return math.dist(face.center, about.center)
-
-    found = min(detector.detect(picture), key=distance, default=about)
-    if distance(found) > about.size / 4:
-        found = about
-    return aligned_crop(picture, found.landmarks5)
+    faces = select_faces(detector.detect(picture), ("nearest", *about.center))
+    there = [face for face in faces if math.dist(face.center, about.center) <= about.size / 4]
+    (face,) = there or [about]
+    return aligned_crop(picture, face.landmarks5)
 
 
 def _stacked(crops: list[np.ndarray]) -> torch.Tensor:
