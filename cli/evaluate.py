@@ -211,8 +211,20 @@ def _share_table(title: str, rows: Mapping[str, Sequence[object]]) -> Table:
     return table
 
 
+def _mix_table(figures: Figures) -> Table:
+    """A row for each judge, a column for each mix."""
+    from rich.table import Table
+
+    names = list(next(iter(figures.mixes.values())))
+    title = f"{figures.model}: halfway between two, read as the one / as the other"
+    table = Table("", *names, title=title, title_justify="left")
+    for judge, mixes in figures.mixes.items():
+        table.add_row(judge, *(" / ".join(f"{each.value:.2f}" for each in mixes[n]) for n in names))
+    return table
+
+
 def _tables(figures: Figures) -> list[Table]:
-    """One table of shares with their intervals, one of confusions, one of the other figures."""
+    """Tables of shares with their intervals, of mixes, of confusions, of the other figures."""
     import numpy as np
 
     from sargan_plugin.expressions import EXPRESSIONS
@@ -235,6 +247,7 @@ def _tables(figures: Figures) -> list[Table]:
     confusion = np.mean(list(figures.confusion.values()), axis=0)
     tables = [
         _share_table(f"{figures.model}: read as the target (ECS), 95 % intervals", ecs),
+        _mix_table(figures),
         _share_table(
             f"{figures.model}: what edits towards the row are read as, mean of the judges",
             dict(zip(EXPRESSIONS, confusion.tolist(), strict=True)),

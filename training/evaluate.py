@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -187,9 +188,8 @@ class Evaluation:
         edits: list[Edits] = []
         for target, expression in enumerate(EXPRESSIONS):
             self.say(f"{model}: {expression}")
-            edits.append(
-                edit_subjects(editor, self.subjects, target, finder if target < FREQUENT else None)
-            )
+            finds = finder if target < FREQUENT else None
+            edits.append(edit_subjects(editor, self.subjects, expression, finds))
         crops = [edited.crops for edited in edits]
 
         figures = Figures(model)
@@ -197,9 +197,12 @@ class Evaluation:
         self._judge(figures, self.subjects, [compressed(each) for each in crops], ", JPEG 75")
         self._judge(figures, self.subjects, [halved(each) for each in crops], ", half size")
         for kind, subjects in self.elsewhere.items():
-            others = [edit_subjects(editor, subjects, k).crops for k in range(FREQUENT)]
+            others = [
+                edit_subjects(editor, subjects, each).crops for each in EXPRESSIONS[:FREQUENT]
+            ]
             self._judge(figures, subjects, others, f", {kind}")
         self._confuse(figures, read)
+        self._mix(figures, editor)
         for target, edited in enumerate(edits):
             self._look(figures, edited, target)
         same = None if self.recogniser is None else self._recognise(figures, crops)
@@ -234,6 +237,19 @@ class Evaluation:
                 shares.append((counts / max(1, counts.sum())).tolist())
             figures.confusion[name] = shares
 
+    def _mix(self, figures: Figures, editor: ExpressionEditor) -> None:
+        """What edits half towards one expression and half towards another are read as."""
+        self.say(f"{figures.model}: mixes")
+        for pair in combinations(range(1, FREQUENT), 2):  # half of neutral is but a weaker edit
+            first, second = (EXPRESSIONS[k] for k in pair)
+            crops = edit_subjects(editor, self.subjects, {first: 0.5, second: 0.5}).crops
+            asked = self.asked[:, list(pair)].all(dim=1).numpy()
+            for name, judge in self.judges.items():
+                read = readings(judge, crops).argmax(dim=1).numpy()
+                figures.mixes.setdefault(name, {})[f"{first}+{second}"] = [
+                    estimate(np.where(asked, read == k, np.nan), self.subjects.people) for k in pair
+                ]
+
     def _tell_from_photos(
         self, figures: Figures, editor: ExpressionEditor, edits: Sequence[Edits]
     ) -> None:
@@ -243,7 +259,8 @@ class Evaluation:
         if self.rest.rows:
             asked = torch.cat([asked, _asked(self.rest)[:, :FREQUENT]])
             for target, some in enumerate(edited):
-                others = edit_subjects(editor, self.rest, target, self.detector).found
+                expression = EXPRESSIONS[target]
+                others = edit_subjects(editor, self.rest, expression, self.detector).found
                 edited[target] = torch.cat([some, others])
         people = self.subjects.people + self.rest.people
         for name, judge in self.judges.items():

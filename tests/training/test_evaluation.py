@@ -246,14 +246,14 @@ class Blind:
 
 def test_faces_are_found_where_nobody_says_where_they_are(shared):
     subjects = held_out_subjects(shared / "data", "report").parted(4)[0]
-    edits = edit_subjects(ExpressionEditor(), subjects, 1).crops
-    found = edit_subjects(ExpressionEditor(), subjects.found_by(FaceDetector()), 1).crops
+    edits = edit_subjects(ExpressionEditor(), subjects, "happy").crops
+    found = edit_subjects(ExpressionEditor(), subjects.found_by(FaceDetector()), "happy").crops
     assert not torch.equal(found, edits)
     assert (found != subjects.crops).flatten(1).any(dim=1).all()
     # The same expression in the same places, give or take what the detector misses by.
     painted, repainted = (each.float() - subjects.crops.float() for each in (edits, found))
     assert torch.corrcoef(torch.stack([painted.flatten(), repainted.flatten()]))[0, 1] > 0.5
-    unfound = edit_subjects(ExpressionEditor(), subjects.found_by(Blind()), 1)
+    unfound = edit_subjects(ExpressionEditor(), subjects.found_by(Blind()), "happy")
     assert torch.equal(unfound.crops, subjects.crops)
     assert not unfound.clipped.any()
 
@@ -277,19 +277,20 @@ def test_crops_of_edits_are_cut_where_a_detector_finds_the_face(shared):
     for nobody, landmarks in ((Blind(), row.landmarks), (detector, row.landmarks + 300)):
         assert (crop_found(photo, landmarks, nobody) == aligned_crop(photo, landmarks)).all()
 
-    edits = edit_subjects(ExpressionEditor(), subjects, 1, detector)
+    edits = edit_subjects(ExpressionEditor(), subjects, "happy", detector)
     assert edits.found.shape == edits.crops.shape
     for others in (edits.crops, subjects.crops_found(detector)):
         assert (edits.found != others).flatten(1).any(dim=1).all()
-    unfound = edit_subjects(ExpressionEditor(), subjects, 1, Blind())
+    unfound = edit_subjects(ExpressionEditor(), subjects, "happy", Blind())
     assert torch.equal(unfound.found, unfound.crops)
-    assert edit_subjects(ExpressionEditor(), subjects, 1).found is None
+    assert edit_subjects(ExpressionEditor(), subjects, "happy").found is None
 
 
 def test_subjects_may_be_edited_weakly(shared):
     subjects = held_out_subjects(shared / "data", "report").parted(4)[0]
     whole, half, nothing = (
-        edit_subjects(ExpressionEditor(), subjects.weakly(each), 2).crops for each in (1, 0.5, 0)
+        edit_subjects(ExpressionEditor(), subjects.weakly(each), "surprised").crops
+        for each in (1, 0.5, 0)
     )
     assert torch.equal(nothing, subjects.crops)
     painted, weaker = (each.float() - subjects.crops.float() for each in (whole, half))
@@ -310,6 +311,7 @@ def test_evaluate_for_a_moment(data, tmp_path, capsys):
     assert len(model["ecs"]["resnet10t"]) == 7
     ways = ("JPEG 75", "half size", "faces found", "grey photos", "intensity 0.5")
     assert {f"resnet10t, {way}" for way in ways} <= set(model["ecs"])
+    assert len(model["mixes"]["resnet10t"]) == 6
     assert len(model["kid"]) == len(model["colour"]) == len(model["clipped"]) == 7
     assert 0 <= model["realism"]["auc"]["value"] <= 1 and model["realism"]["steps"] > 0
     assert all(0 <= each["value"] <= 1 for each in model["by_expression"].values())
@@ -353,6 +355,13 @@ def test_only_edits_towards_what_a_photo_does_not_show_count(data, tmp_path, mon
         assert figures.mean_ecs[way].value == pytest.approx(0.2)
     assert figures.mean_ecs["resnet10t, grey photos"].value == pytest.approx(0.2)
     assert figures.confusion["resnet10t"] == [[0, 1, 0, 0, 0, 0, 0]] * 7
+    assert len(figures.mixes["resnet10t"]) == 6
+    labels = evaluation.subjects.labels
+    for names, shares in figures.mixes["resnet10t"].items():
+        pair = [EXPRESSIONS.index(name) for name in names.split("+")]
+        assert [each.value for each in shares] == [float(k == 1) for k in pair]
+        neither = int((labels[:, None] != torch.tensor(pair)).all(dim=1).sum())
+        assert [each.photos for each in shares] == [neither, neither]
     for each in (figures.colour, figures.clipped, figures.sharpness, figures.kid):
         assert [one.photos for one in each] == counts
     # One of five, or of the four that are left where a group's only photo shows one of them.
@@ -386,7 +395,7 @@ def test_photos_and_edits_are_told_apart_where_their_faces_are_found(
     assert torch.equal(shown, central(everybody.crops_found(FaceDetector())))
     assert len(edits) == 5
     for target in (0, 4):
-        edited = edit_subjects(ExpressionEditor(), everybody, target, FaceDetector())
+        edited = edit_subjects(ExpressionEditor(), everybody, EXPRESSIONS[target], FaceDetector())
         assert torch.equal(edits[target], central(edited.found))
 
 

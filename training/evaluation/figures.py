@@ -23,6 +23,8 @@ class Figures:
         ecs: share of edits read as the target, by a judge's name and what was done to the crops.
         mean_ecs: the same, mean of the five frequent expressions.
         confusion: of each judge, as what edits towards each expression were read.
+        mixes: shares of edits halfway between two expressions that were read as the one and as the
+            other, by a judge's name and both of theirs.
         kid: distance to real photos of the expression.
         kid_photos: how many there are.
         colour: CIEDE2000 of the skin before and after, in the mean.
@@ -41,6 +43,7 @@ class Figures:
     ecs: dict[str, list[Estimate]] = field(default_factory=dict)
     mean_ecs: dict[str, Estimate] = field(default_factory=dict)
     confusion: dict[str, list[list[float]]] = field(default_factory=dict)
+    mixes: dict[str, dict[str, list[Estimate]]] = field(default_factory=dict)
     kid: list[Estimate] = field(default_factory=list)
     kid_photos: list[int] = field(default_factory=list)
     colour: list[Estimate] = field(default_factory=list)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from sargan_plugin import ExpressionEditor
 from sargan_plugin.editor import Detector
 from sargan_plugin.errors import SarganError
-from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.expressions import EXPRESSIONS, Expression
 from sargan_plugin.faces import Face, select_faces
 from sargan_plugin.images import printable_name
 from sargan_training.data import (
@@ -130,7 +130,7 @@ def _stacked(crops: list[np.ndarray]) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Edits:
-    """Photos edited towards one expression.
+    """Photos edited towards an expression.
 
     Attributes:
         crops: where the photo's face was, ``(N, 3, 160, 160)``, uint8.
@@ -221,16 +221,19 @@ def pictures_in(
 
 
 def edit_subjects(
-    editor: ExpressionEditor, subjects: Subjects, target: int, finder: Detector | None = None
+    editor: ExpressionEditor,
+    subjects: Subjects,
+    expression: Expression,
+    finder: Detector | None = None,
 ) -> Edits:
-    """Every photo edited towards one expression, at its own resolution.
+    """Every photo edited towards an expression or a mix of some, at its own resolution.
 
     A photo in which no face is found is left as it is, as a user's would be.
 
     Args:
         editor: edits them.
         subjects: whose photos.
-        target: index of the expression.
+        expression: what they shall show.
         finder: finds the faces of the edits, see :attr:`Edits.found`.
     """
     crops, found, clipped, sharpness = [], [], [], []
@@ -238,7 +241,7 @@ def edit_subjects(
         rows = subjects.rows[start : start + TOGETHER]
         photos = [subjects.photo(row) for row in rows]
         requests = [
-            editor.request(EXPRESSIONS[target], subjects.intensity, faces)
+            editor.request(expression, subjects.intensity, faces)
             for faces in subjects.faces[start : start + TOGETHER]
         ]
         for row, photo, result in zip(rows, photos, editor.edit(photos, requests), strict=True):
