@@ -341,6 +341,25 @@ def test_a_rate_that_is_far_too_high_is_noticed(data, place):
     assert not (place("run") / "checkpoint.pt").exists()
 
 
+def test_a_compiled_generator_learns_the_same(data, place, monkeypatch):
+    recipe, compiled_once = tiny("sargan_flow_128", "steps=2"), []
+    compile_now = torch.compile
+
+    def traced(function):  # with its gradients, but without minutes of a C++ compiler
+        compiled_once.append(function)
+        return compile_now(function, backend="aot_eager")
+
+    monkeypatch.setattr(torch, "compile", traced)
+    for name, compiled in (("plain", False), ("compiled", True)):
+        train(recipe, data, place(name), Hardware("cpu", precision="fp32", compile=compiled))
+    plain, compiled = (
+        load_file(place(name) / "average_000002.safetensors") for name in ("plain", "compiled")
+    )
+    assert len(compiled_once) == 1 and plain.keys() == compiled.keys()
+    for name, weights in plain.items():
+        torch.testing.assert_close(compiled[name], weights, rtol=1e-3, atol=1e-4)
+
+
 def test_runs_that_cannot_be_say_why(data, place):
     recipe, folder = tiny("usgan_128", "steps=1"), place("run")
     with pytest.raises(SarganError, match="A batch of 4 does not fall into 3 equal parts"):
