@@ -22,7 +22,7 @@ else:
     import tomli as tomllib
 
 RECIPES = Path(str(files("sargan_training"))) / "recipes"
-GAMES: dict[str, type[Recipe]] = {"wasserstein": WassersteinRecipe, "hinge": HingeRecipe}
+RECIPES_BY_GAME: dict[str, type[Recipe]] = {"wasserstein": WassersteinRecipe, "hinge": HingeRecipe}
 
 
 def recipe_names() -> list[str]:
@@ -102,11 +102,13 @@ def _override(text: str) -> dict[str, Any]:
 
 def _checked(table: dict[str, Any], where: str) -> Recipe:
     game = table.get("game")
-    if not isinstance(game, str) or game not in GAMES:
-        hint = closest_match_hint(str(game), GAMES)
-        raise SarganError(f"{where}: game must be one of {', '.join(GAMES)}, not {game!r}.{hint}")
+    if not isinstance(game, str) or game not in RECIPES_BY_GAME:
+        hint = closest_match_hint(str(game), RECIPES_BY_GAME)
+        raise SarganError(
+            f"{where}: game must be one of {', '.join(RECIPES_BY_GAME)}, not {game!r}.{hint}"
+        )
     try:
-        recipe = checked(GAMES[game], table)
+        recipe = checked(RECIPES_BY_GAME[game], table)
         if isinstance(recipe, HingeRecipe):
             _check_targets(recipe.targets)
     except FieldError as error:
