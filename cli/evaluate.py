@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 from enum import Enum
 from json import dumps
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,10 +124,11 @@ def evaluate(
 ) -> Report:
     """Measure how good the edits of models are, all in one run."""
     output = Output(quiet)
-    from sargan_plugin.images import make_folder, replacing
+    from sargan_plugin.images import make_folder
     from sargan_plugin.zoo import create_generator
     from sargan_training.evaluate import Evaluation, Setting
     from sargan_training.evaluation.sheet import write_extremes
+    from sargan_training.files import replace_with
 
     # What cannot work is told before the judges are trained for half an hour.
     for model in models:
@@ -169,8 +171,8 @@ def evaluate(
         measured.append(figures)
         told["models"].append(figures.to_json())
         # What is measured is not lost when another model fails.
-        with replacing(run / "figures.json") as temporary:
-            temporary.write_text(dumps(_without_nan(told), indent=1))
+        text = dumps(_without_nan(told), indent=1)
+        replace_with(run / "figures.json", methodcaller("write_text", text))
         for table in _tables(figures):
             output.show(table)
         if sheet is not None:

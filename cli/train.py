@@ -36,6 +36,12 @@ class Layout(str, Enum):
     rafd = "rafd"
 
 
+def _halved_often(size: int) -> int:
+    if size % 16:
+        raise typer.BadParameter(f"{size} is no multiple of 16, as networks halve it four times.")
+    return size
+
+
 @app.callback()
 def train() -> None:
     """From photographs to models."""
@@ -58,7 +64,14 @@ def prepare(
         ),
     ] = Layout.auto,
     size: Annotated[
-        int, typer.Option(min=64, max=512, metavar="PIXELS", help="Side of the canonical crop.")
+        int,
+        typer.Option(
+            min=64,
+            max=512,
+            metavar="PIXELS",
+            callback=_halved_often,
+            help="Side of the canonical crop, a multiple of 16.",
+        ),
     ] = 128,
     detector: options.Detector = None,
     device: options.Device = "auto",

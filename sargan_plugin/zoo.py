@@ -59,7 +59,7 @@ def create_generator(
     manifest: Manifest | None = None,
     **options: object,
 ) -> Generator:
-    """Build a generator, in evaluation mode.
+    """Build a generator: in evaluation mode with its weights, in training mode without.
 
     Args:
         name: ``architecture.tag`` of the manifest, a bare architecture, the path of a

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,8 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from sargan_plugin.detector_files import first_line
 from sargan_plugin.errors import SarganError
 from sargan_plugin.images import printable_name
+from sargan_training.files import replace_with
 from sargan_training.recipe import Recipe
 
 # A run with other values of these is another run.
@@ -26,23 +27,6 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> object: ...
-
-
-def replace_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name and rename it: it is there whole or not at all.
-
-    The temporary name is always the same, so that a killed run leaves at most one such file.
-
-    Raises:
-        SarganError: when it cannot be written.
-    """
-    partial = path.with_suffix(".part")
-    try:
-        write(partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        partial.unlink(missing_ok=True)
-        raise SarganError(f"{printable_name(path)}: cannot be written: {_reason(error)}") from error
 
 
 def save_state(path: Path, parts: dict[str, Stateful], **facts: Any) -> None:
@@ -85,12 +69,12 @@ def load_weights(path: Path, network: nn.Module) -> None:
     try:
         weights = load_file(path, str(next(network.parameters()).device))
     except (OSError, SafetensorError) as error:
-        raise SarganError(f"{printable_name(path)}: cannot be read: {_reason(error)}") from error
+        raise SarganError(f"{printable_name(path)}: cannot be read: {first_line(error)}") from error
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise SarganError(
-            f"{printable_name(path)}: is of another network: {_reason(error)}"
+            f"{printable_name(path)}: is of another network: {first_line(error)}"
         ) from error
 
 
@@ -104,11 +88,7 @@ def save_weights(
 
 
 def _not_resumable(path: Path, error: Exception) -> SarganError:
-    return SarganError(f"{printable_name(path)}: cannot be resumed from: {_reason(error)}")
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return SarganError(f"{printable_name(path)}: cannot be resumed from: {first_line(error)}")
 
 
 def save_generator(

@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import save_image
 
 from sargan_training.checkpoints import save_generator
+from sargan_training.files import replace_with
 from sargan_training.games import Game
 from sargan_training.held_out import HeldOut
 from sargan_training.recipe import Recipe
@@ -66,7 +67,8 @@ class Logbook:
         if self.held_out is None:
             return
         sheet = self.held_out.sheet(game, average)
-        save_image(sheet, self.run / f"sheet_{step:06d}.png")
+        picture = self.run / f"sheet_{step:06d}.png"
+        replace_with(picture, lambda partial: save_image(sheet, partial, format="png"))
         self.writer.add_image("edits", sheet, step)
         share = self.held_out.share_read(game, average)
         self.writer.add_scalar("read_as_target", share, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sargan_plugin.errors import SarganError
+from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training.augment import expression_augmentation, training_crops
 from sargan_training.checkpoints import read_state, save_state, set_state
 from sargan_training.data import FaceSet, balanced_weights
@@ -19,6 +22,7 @@ from sargan_training.precision import fast_autocast
 from sargan_training.recipe import Pretraining
 
 SECONDS_BETWEEN_SAVES = 60
+DIVERGED = 10 * math.log(len(EXPRESSIONS))  # whoever guesses has a tenth of that loss
 
 
 def train_classifier(
@@ -49,6 +53,9 @@ def train_classifier(
 
     Returns:
         Whether all steps are done; false when stopped early.
+
+    Raises:
+        SarganError: when it diverged.
     """
     device = next(network.parameters()).device
     autocast = autocast or (lambda: fast_autocast(device))
@@ -78,7 +85,13 @@ def train_classifier(
         if step % 100 == 0:
             say(f"step {step} of {lessons.steps}  loss {loss.item():.3f}")
         stop = stopped()
-        if stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
+        due = stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
+        if (due or step == lessons.steps) and not loss.item() < DIVERGED:
+            raise SarganError(
+                f"Learning to read expressions diverged: the loss of step {step} is "
+                f"{loss.item():g}. Try a lower rate than {lessons.rate:g}."
+            )
+        if due:
             saved_at = time.monotonic()
             alive()
             if unfinished is not None:

@@ -97,7 +97,8 @@ class Recipe:
         batch: photos a step, all processes together.
         seed: of everything random.
         balanced: whether every expression is drawn equally often.
-        average: decay of the generator's exponential moving average.
+        average: decay of the generator's exponential moving average; at first it is less, at most
+            1 - (1 + step) ** (-2 / 3), or the random beginnings would count for long.
         save_every: steps between checkpoints.
         report_every: steps between figures for TensorBoard.
         jitter: augmentation of the photos besides the horizontal flip.

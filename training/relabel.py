@@ -17,10 +17,10 @@ import torch
 
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import make_folder
-from sargan_training.checkpoints import replace_with
 from sargan_training.command import run_script
 from sargan_training.data import MARGIN, FaceSet, load_faces, to_unit
 from sargan_training.face_api import TRIM, FaceApiExpression, read_weights
+from sargan_training.files import replace_with
 
 
 @torch.no_grad()

@@ -16,7 +16,9 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from sargan_plugin.detector_files import first_line
 from sargan_plugin.errors import SarganError
+from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
 from sargan_plugin.images import make_folder, printable_name
 from sargan_plugin.zoo import create_generator
@@ -45,6 +47,7 @@ from sargan_training.lessons import Lessons
 from sargan_training.logbook import Logbook
 from sargan_training.recipe import Recipe
 
+SMALLEST_CROP = 64  # what the discriminators halve their way through
 DIVERGED = 1e6  # no figure of a game that is still being played is as large
 
 
@@ -104,7 +107,7 @@ def train(
         make_folder(run)
         torch.manual_seed(recipe.seed)
         checkpoint, step = run / "checkpoint.pt", 0
-        generator = create_generator(recipe.system, pretrained=False, **recipe.generator)
+        generator = new_generator(recipe)
         if recipe.start and not checkpoint.exists():
             set_start(generator, recipe)
         generator = fabric.to_device(generator)
@@ -188,6 +191,28 @@ def train(
                     raise KeyboardInterrupt
         fabric.barrier()
     return Trained(step, logbook.average, logbook.best)
+
+
+def new_generator(recipe: Recipe) -> Generator:
+    """The recipe's generator, with random weights.
+
+    Raises:
+        SarganError: when it cannot be built or cannot edit crops of its own size.
+    """
+    try:
+        generator = create_generator(recipe.system, pretrained=False, **recipe.generator)
+        size = generator.crop_size
+        if size < SMALLEST_CROP or size % 16:
+            raise SarganError(
+                f"generator.crop_size must be a multiple of 16 from {SMALLEST_CROP} on, not {size}."
+            )
+        with torch.no_grad():
+            generator.eval().edit(torch.zeros(1, 3, size, size), torch.zeros(1, len(EXPRESSIONS)))
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise SarganError(
+            f"{recipe.system} cannot be built with {recipe.generator}: {first_line(error)}"
+        ) from error
+    return generator.train()
 
 
 def set_start(generator: Generator, recipe: Recipe) -> None:

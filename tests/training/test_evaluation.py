@@ -25,9 +25,11 @@ from sargan_training import evaluate
 from sargan_training.checkpoints import save_weights
 from sargan_training.data import aligned_crop, central, half_of, is_held_out, load_faces, read_rows
 from sargan_training.evaluation import appearance, identity, realism
-from sargan_training.evaluation.intervals import estimate
+from sargan_training.evaluation.figures import Figures
+from sargan_training.evaluation.intervals import Estimate, estimate
 from sargan_training.evaluation.judges import compressed, halved, trained_judge
 from sargan_training.evaluation.realism import (
+    TwoSampleTest,
     area_under_curve,
     kernel_distance,
     told_by_expression,
@@ -284,6 +286,23 @@ def test_crops_of_edits_are_cut_where_a_detector_finds_the_face(shared):
     unfound = edit_subjects(ExpressionEditor(), subjects, "happy", Blind())
     assert torch.equal(unfound.found, unfound.crops)
     assert edit_subjects(ExpressionEditor(), subjects, "happy").found is None
+
+
+def test_the_model_to_choose_is_read_often_enough_and_then_told_least():
+    def figures(model, read, told):
+        result = Figures(model, confusion={"judge": []})
+        result.mean_ecs["judge"] = Estimate(read, read, read, 100)
+        if told is not None:
+            result.realism = TwoSampleTest(Estimate(told, told, told, 100), 0.9, 300)
+        return result
+
+    weak, bland = figures("weak", 0.6, 0.55), figures("bland", 0.7, 0.6)
+    strong, best = figures("strong", 0.99, 0.9), figures("best", 0.85, 0.8)
+    order = sorted([weak, strong, bland, best], key=lambda each: each.rank())
+    assert [each.model for each in order] == ["best", "strong", "bland", "weak"]
+    # Where realism was not measured, the one that is read most.
+    untested = [figures("less", 0.85, None), figures("more", 0.9, None)]
+    assert min(untested, key=lambda each: each.rank()).model == "more"
 
 
 def test_subjects_may_be_edited_weakly(shared):

@@ -151,6 +151,12 @@ def test_prepare_then_load(photos, tmp_path, scrfd_path, capsys):
     assert (first - second.flip(-1)).abs().mean() < 0.5 * (first - second).abs().mean()
 
 
+def test_crops_have_a_size_that_networks_can_halve(photos, tmp_path, capsys):
+    assert main(["train", "prepare", str(photos), str(tmp_path / "crops"), "--size", "100"]) == 2
+    assert "100 is no multiple of 16" in capsys.readouterr().err
+    assert not (tmp_path / "crops").exists()
+
+
 def test_a_label_is_of_the_face_near_the_middle():
     points = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]])
     middle = Face.from_landmarks(points + 75)

@@ -117,7 +117,13 @@ def test_drawing_is_balanced_over_soft_labels():
     shares = torch.zeros(100, 7)
     shares[:90, 0] = 1
     shares[90:, 0], shares[90:, 1] = 0.5, 0.5
-    faces = FaceSet(Crops([np.zeros((100, 1, 1, 3), np.uint8)]), shares, ["a"] * 100, ["b"] * 100)
+    faces = FaceSet(
+        Crops([np.zeros((100, 1, 1, 3), np.uint8)]),
+        shares,
+        ["a"] * 100,
+        ["b"] * 100,
+        np.zeros((100, 5, 2)),
+    )
     assert faces.labels.max() == 0
     drawn = shares[torch.multinomial(balanced_weights(faces.shares), 4000, True)].mean(0)
     # 90 sure photos of weight 1/95, 10 of weight (1/95 + 1/5) / 2: half of the latter's mass.

@@ -12,15 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from sargan_plugin.detector_files import first_line, usable_cpus
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS, UnknownExpressionError, canonical_name
-from sargan_plugin.images import make_folder, printable_name, replacing
+from sargan_plugin.images import make_folder, printable_name
 from sargan_training.data.crops import Crops, aligned_crop, margin_of
 from sargan_training.data.faces import FaceSet
 from sargan_training.data.photos import FaceRow, read_photo
+from sargan_training.files import save_array
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
@@ -78,6 +78,11 @@ def load_annotated(root: Path, folder: Path, size: int) -> FaceSet:
         SarganError: when a file is not as it should be; the message names it.
     """
     rows = read_rows(root)
+    if not rows:
+        raise SarganError(
+            f"{printable_name(root)}: no row of faces.csv can be trained on: of a photo that "
+            "expressions.csv knows, eyes 12 pixels apart or more, two annotators that agree."
+        )
     cache = folder / f"crops_{size}_{_digest(rows)}.npy"
     if not cache.exists():
 
@@ -88,14 +93,8 @@ def load_annotated(root: Path, folder: Path, size: int) -> FaceSet:
         with ThreadPoolExecutor(usable_cpus(), "crops") as pool:
             crops = np.stack(list(pool.map(cut, rows)))
         make_folder(folder)
-        with replacing(cache) as temporary, temporary.open("wb") as stream:
-            np.save(stream, crops)
-    return FaceSet(
-        Crops([np.load(cache, mmap_mode="r")]),
-        torch.eye(len(EXPRESSIONS))[[row.label for row in rows]],
-        [row.person for row in rows],
-        [row.path for row in rows],
-    )
+        save_array(cache, crops)
+    return FaceSet.labelled(Crops([np.load(cache, mmap_mode="r")]), rows)
 
 
 def _digest(rows: list[FaceRow]) -> str:

@@ -15,6 +15,7 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import printable_name
 from sargan_training.data.crops import Crops
+from sargan_training.data.photos import FaceRow
 
 # The weight of a hand-given label against the second opinion: a hand-given label stands unless the
 # opinion is more than 0.82 sure of something else.
@@ -40,13 +41,26 @@ def _digest(person: str) -> bytes:
 class FaceSet:
     """Aligned crops, uint8 ``(N, 3, S + 2 margin, same)``, what they show, who they are.
 
-    ``shares`` are ``(N, 7)`` distributions over the expressions; ``labels`` their largest.
+    ``shares`` are ``(N, 7)`` distributions over the expressions; ``labels`` their largest;
+    ``landmarks`` ``(N, 5, 2)`` say where in the photos the crops were cut.
     """
 
     crops: Crops
     shares: torch.Tensor
     people: list[str]
     paths: list[str]
+    landmarks: np.ndarray
+
+    @classmethod
+    def labelled(cls, crops: Crops, rows: Sequence[FaceRow]) -> FaceSet:
+        """Crops that show what their rows say."""
+        return cls(
+            crops,
+            torch.eye(len(EXPRESSIONS))[[row.label for row in rows]],
+            [row.person for row in rows],
+            [row.path for row in rows],
+            np.stack([row.landmarks for row in rows]),
+        )
 
     @property
     def labels(self) -> torch.Tensor:
@@ -54,9 +68,11 @@ class FaceSet:
 
     @property
     def digest(self) -> str:
-        """Of which photos these are and of what they are said to show."""
-        names = "\n".join(self.paths).encode("utf-8", "surrogateescape")
-        return hashlib.sha256(names + self.shares.numpy().tobytes()).hexdigest()
+        """Of which photos these are, where they are cut, and what they are said to show."""
+        digest = hashlib.sha256("\n".join(self.paths).encode("utf-8", "surrogateescape"))
+        digest.update(self.shares.numpy().tobytes())
+        digest.update(self.landmarks.tobytes())
+        return digest.hexdigest()
 
     def subset(self, keep: np.ndarray) -> FaceSet:
         """Some of the faces; nothing is read."""
@@ -66,6 +82,7 @@ class FaceSet:
             self.shares[index],
             [self.people[i] for i in index],
             [self.paths[i] for i in index],
+            self.landmarks[index],
         )
 
     def split(self) -> tuple[FaceSet, FaceSet]:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
-from sargan_plugin.images import printable_name, replacing
+from sargan_plugin.images import printable_name
 from sargan_training.data.crops import Crops
 from sargan_training.data.faces import FaceSet
 from sargan_training.data.photos import FaceRow
+from sargan_training.files import replace_with, save_array
 
 # Says what the shards of a folder were made of, and where that lay.
 SETTINGS = "prepared.json"
@@ -46,10 +46,9 @@ def write_shard(
     name: ShardName, crops: np.ndarray, faces: list[dict[str, Any]], skipped: list[dict[str, str]]
 ) -> None:
     """Write a shard so that it is there whole or not at all."""
-    with replacing(name.crops) as temporary, temporary.open("wb") as stream:
-        np.save(stream, crops)
-    with replacing(name.facts) as temporary:
-        temporary.write_text(json.dumps({"faces": faces, "skipped": skipped}))
+    save_array(name.crops, crops)
+    facts = json.dumps({"faces": faces, "skipped": skipped})
+    replace_with(name.facts, lambda partial: partial.write_text(facts))
 
 
 def read_facts(name: ShardName) -> dict[str, Any] | None:
@@ -69,17 +68,10 @@ def load_shards(folder: Path) -> FaceSet:
     """All faces of a prepared folder; only what is indexed is read into memory.
 
     Raises:
-        SarganError: when the folder holds no finished shards.
+        SarganError: when the folder holds no finished shards, or ones of an earlier version.
     """
-    shards = _finished(folder)
-    faces = [face for _, of_shard in shards for face in of_shard]
-    labels = [EXPRESSIONS.index(face["expression"]) for face in faces]
-    return FaceSet(
-        Crops([np.load(name.crops, mmap_mode="r") for name, _ in shards]),
-        torch.eye(len(EXPRESSIONS))[labels],
-        [face["person"] for face in faces],
-        [face["path"] for face in faces],
-    )
+    files = [np.load(name.crops, mmap_mode="r") for name, _ in _finished(folder)]
+    return FaceSet.labelled(Crops(files), read_shard_rows(folder)[1])
 
 
 def read_shard_rows(folder: Path) -> tuple[Path, list[FaceRow]]:

@@ -15,9 +15,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sargan_plugin.errors import SarganError
-from sargan_training.checkpoints import replace_with
 from sargan_training.detector.anchors import STRIDES
 from sargan_training.detector.network import FaceDetectionNetwork
+from sargan_training.files import replace_with
 
 OPSET = 11  # InsightFace's own files have it, so every ONNX Runtime it works with reads it
 OUTPUTS = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]

@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.utils import save_image
+from torchvision.utils import make_grid, save_image
 
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import make_folder
 from sargan_training.data import central
 from sargan_training.evaluation.judges import readings
 from sargan_training.evaluation.subjects import Subjects
+from sargan_training.files import replace_with
 
 
 def write_extremes(
@@ -46,4 +47,5 @@ def write_extremes(
             missing = 3 * each - len(chosen)
             rows.append(F.pad(central(shown), (0, 0, 0, 0, 0, 0, 0, missing)))
     make_folder(path.parent)
-    save_image(torch.cat(rows).float() / 255, path, nrow=3 * each)
+    sheet = make_grid(torch.cat(rows).float() / 255, nrow=3 * each)
+    replace_with(path, lambda partial: save_image(sheet, partial, format="png"))
