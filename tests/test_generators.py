@@ -15,7 +15,7 @@ from sargan_plugin.generators.edit import (
     replace_from_delta,
     warp_by_flow,
 )
-from sargan_plugin.generators.skin import with_soft_colour
+from sargan_plugin.generators.skin import MOUTH, ellipses, with_soft_colour
 from sargan_plugin.zoo import create_generator, parameter_count
 
 NAMES = ("sargan_128", "usgan_128", "stargan_128", "sargan_flow_128")
@@ -128,8 +128,28 @@ def test_training_costs_one_pass():
     generator.stem.register_forward_hook(lambda *_: passes.append(1))
     generator.train().edit(images, conditions)
     assert len(passes) == 1
-    generator.eval().edit(images, conditions)
+    expressive = condition_of("happy:0.5,sad:0.5").expand_as(conditions)
+    generator.eval().edit(images, expressive)
     assert len(passes) == 3
+
+
+def test_mouths_are_looked_at_twice_as_far_as_a_face_is_to_be_neutral():
+    images, _ = inputs(1)
+    options = {"pretrained": False, "crop_size": 64, **SMALL}
+    generator = create_generator("sargan_flow_128", **options).eval()
+    torch.nn.init.normal_(generator.to_flow.weight, std=0.1)
+    mouth = ellipses(MOUTH, images)
+    differences = []
+    for words, share in (("neutral", 1), ("neutral:0.5,sad:0.5", 0.5), ("sad", 0)):
+        condition = condition_of(words)[None]
+        once, twice = generator._look(images, condition), generator.edit(images, condition)
+        seen = apply_edit(images, once.feathered()).clamp(-1, 1)
+        again = generator._look(seen, condition).within(share * mouth)
+        torch.testing.assert_close(apply_edit(images, twice), apply_edit(images, once.then(again)))
+        change = (twice.flow - once.flow).abs()
+        assert change[(mouth == 0).expand_as(change)].max() < 1e-4
+        differences.append(change.max().item())
+    assert differences[0] > differences[1] > 0.01 and differences[2] == 0
 
 
 def test_attention_is_a_map_in_0_1():

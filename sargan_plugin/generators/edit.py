@@ -56,11 +56,14 @@ class Edit:
             return Edit(delta, cover, second.flow if self.flow is None else self.flow)
         return Edit(delta, cover, second.flow + warp_by_flow(self.flow, second.flow))
 
-    def feathered(self) -> Edit:
-        """The edit faded out towards the crop's border, and exactly zero on the border."""
-        window = feather(self.delta.shape[-1]).to(self.delta)
+    def within(self, window: torch.Tensor) -> Edit:
+        """The edit in the light of a window ``(1 or B, 1, S, S)``: whole at 1, nothing at 0."""
         flow = None if self.flow is None else self.flow * window
         return Edit(self.delta * window, self.replace * window, flow)
+
+    def feathered(self) -> Edit:
+        """The edit faded out towards the crop's border, and exactly zero on the border."""
+        return self.within(feather(self.delta.shape[-1]).to(self.delta))
 
     def at_intensity(self, intensity: torch.Tensor) -> Edit:
         """The edit weakened (below 1) or exaggerated (above 1).

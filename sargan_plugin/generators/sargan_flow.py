@@ -5,7 +5,8 @@ cheeks and lids keep their texture and travel. So the generator predicts a smoot
 of it SARGAN's colour change, limited by a mask to where something has to appear or vanish (teeth,
 wrinkles, the white of an eye), and to colours that this face can have (``skin.py``).
 
-In use, faces are edited together with their mirror image.
+In use, faces are edited together with their mirror image, and mouths that are to be at rest are
+looked at twice.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from sargan_plugin.generators.blocks import (
     conv_norm_relu,
     tiled,
 )
-from sargan_plugin.generators.edit import Edit, Generator, warp_by_flow
+from sargan_plugin.generators.edit import Edit, Generator, apply_edit, warp_by_flow
 from sargan_plugin.generators.registry import register_generator
-from sargan_plugin.generators.skin import natural_change, with_soft_colour
+from sargan_plugin.generators.skin import MOUTH, ellipses, natural_change, with_soft_colour
 
 
 class ConditionalSARB(SpatialAttentionResidualBlock):
@@ -116,11 +117,23 @@ class SARGANFlow(Generator):
             self.to_paint.bias[4] = -2.0  # the mask starts nearly closed
 
     def edit(self, image: torch.Tensor, condition: torch.Tensor) -> Edit:
-        """What is proposed for a picture; in evaluation mode its mean with its mirror image's.
+        """What is proposed for a picture.
 
-        What a generator paints on one side alone to fool its judges is halved then, and a mirrored
-        picture gets the mirrored edit.
+        In evaluation mode this is the mean with its mirror image's: what a generator paints on one
+        side alone to fool its judges is halved, and a mirrored picture gets the mirrored edit. And
+        as far as a face is to be neutral its mouth is edited once more, after the first edit, which
+        leaves the lips of a broad smile half open.
         """
+        edit = self._look(image, condition)
+        at_rest = condition[:, EXPRESSIONS.index("neutral")]
+        if self.training or not at_rest.any():
+            return edit
+        with torch.autocast(image.device.type, enabled=False):
+            edited = apply_edit(image, edit.feathered()).clamp(-1, 1)
+        again = self._look(edited, condition)
+        return edit.then(again.within(ellipses(MOUTH, image) * at_rest.view(-1, 1, 1, 1)))
+
+    def _look(self, image: torch.Tensor, condition: torch.Tensor) -> Edit:
         flow, mask, change = self._propose(image, condition)
         if not self.training:
             mirrored = self._propose(image.flip(-1), condition)
