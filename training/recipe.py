@@ -93,7 +93,7 @@ class Recipe:
         start: weights that the generator goes on from, by name or as a ``.safetensors`` file; empty
             for random ones.
         game: ``"wasserstein"`` or ``"hinge"``: losses and discriminators, see ``games/``.
-        steps: of training; each updates every discriminator once.
+        steps: of training; each updates every discriminator, once or more often.
         batch: photos a step, all processes together.
         seed: of everything random.
         balanced: whether every expression is drawn equally often.
