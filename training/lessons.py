@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
+from sargan_plugin.errors import SarganError
 from sargan_training.checkpoints import load_weights, save_weights
 from sargan_training.data import FaceSet
 from sargan_training.hardware import Fabric
@@ -17,7 +18,7 @@ from sargan_training.interruption import Interruption
 from sargan_training.pretrain import train_classifier
 from sargan_training.recipe import Recipe
 
-GOING, FINISHED, INTERRUPTED = "going", "finished", "interrupted"
+GOING, FINISHED, INTERRUPTED, FAILED = "going", "finished", "interrupted", "failed"
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,24 @@ class Lessons:
 
         Raises:
             KeyboardInterrupt: when interrupted; the next call goes on from what is kept.
-            SarganError: when what is kept cannot be read.
+            SarganError: when what is kept cannot be read, or nothing was learnt.
         """
         path = self.run.parent / f"taught_{self._digest(network)}.safetensors"
-        news = FINISHED
+        news, failure = FINISHED, None
         if not self.fabric.broadcast(path.exists()):
             if self.fabric.is_global_zero:
-                news = self.fabric.broadcast(self._train(network, path))
+                try:
+                    news = self._train(network, path)
+                except SarganError as error:
+                    news, failure = FAILED, error
+                self.fabric.broadcast(news)
             else:  # a word now and then, or the wait would count as a failure
                 while (news := self.fabric.broadcast(GOING)) == GOING:
                     pass
         if news == INTERRUPTED:
             raise KeyboardInterrupt
+        if news == FAILED:
+            raise failure or SarganError("The first process failed, and says why.")
         self.say(f"the network that reads expressions starts as {path}")
         load_weights(path, network)
 
