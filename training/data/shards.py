@@ -70,8 +70,9 @@ def load_shards(folder: Path) -> FaceSet:
     Raises:
         SarganError: when the folder holds no finished shards, or ones of an earlier version.
     """
-    files = [np.load(name.crops, mmap_mode="r") for name, _ in _finished(folder)]
-    return FaceSet.labelled(Crops(files), read_shard_rows(folder)[1])
+    shards = _finished(folder)
+    files = [np.load(name.crops, mmap_mode="r") for name, _ in shards]
+    return FaceSet.labelled(Crops(files), _source_and_rows(folder, shards)[1])
 
 
 def read_shard_rows(folder: Path) -> tuple[Path, list[FaceRow]]:
@@ -80,7 +81,13 @@ def read_shard_rows(folder: Path) -> tuple[Path, list[FaceRow]]:
     Raises:
         SarganError: when the folder holds no finished shards, or ones of an earlier version.
     """
-    faces = [face for _, of_shard in _finished(folder) for face in of_shard]
+    return _source_and_rows(folder, _finished(folder))
+
+
+def _source_and_rows(
+    folder: Path, shards: list[tuple[ShardName, list[dict[str, Any]]]]
+) -> tuple[Path, list[FaceRow]]:
+    faces = [face for _, of_shard in shards for face in of_shard]
     source = _settings(folder).get("source")
     if source is None or not all("landmarks" in face for face in faces):
         raise SarganError(

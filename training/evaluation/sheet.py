@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import save_image
 
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import make_folder
@@ -47,5 +47,5 @@ def write_extremes(
             missing = 3 * each - len(chosen)
             rows.append(F.pad(central(shown), (0, 0, 0, 0, 0, 0, 0, missing)))
     make_folder(path.parent)
-    sheet = make_grid(torch.cat(rows).float() / 255, nrow=3 * each)
-    replace_with(path, lambda partial: save_image(sheet, partial, format="png"))
+    crops = torch.cat(rows).float() / 255
+    replace_with(path, lambda partial: save_image(crops, partial, nrow=3 * each, format="png"))
