@@ -66,6 +66,7 @@ class Lessons:
         if news == INTERRUPTED:
             raise KeyboardInterrupt
         if news == FAILED:
+            self.fabric.barrier()  # the news would not arrive from a process that is gone
             raise failure or SarganError("The first process failed, and says why.")
         self.say(f"the network that reads expressions starts as {path}")
         load_weights(path, network)
