@@ -15,8 +15,9 @@ demo: $(VENV)/.installed
 	@echo
 	@echo "Look at $(OUT)/contact_sheet.png, and at the photos in $(OUT)/edited at full size."
 
+# One thread each: more threads than cores would spend their time waiting for one another.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """``sargan-cli edit-dir`` against a plain loop, on the same pictures, in one run.
 
     python -m sargan_training.benchmark FOLDER
+    python -m sargan_training.benchmark FOLDER --expr neutral
     python -m sargan_training.benchmark --megapixels 108
 
 The plain loop is what one would write by hand from the same parts: open, detect (InsightFace's own
@@ -36,9 +37,11 @@ from sargan_training.command import run_script
 SAME_PLACE = 0.25  # of the box's width, between the centres of two boxes
 
 
-def run_command(verb: str, source: Path, out: Path, detector: Path, *more: str) -> dict[str, Any]:
+def run_command(
+    verb: str, source: Path, out: Path, expression: str, detector: Path, *more: str
+) -> dict[str, Any]:
     """Run ``sargan-cli`` in a process of its own; what ``--json`` prints."""
-    command = [sys.executable, "-m", "sargan_cli", verb, source, out, "--expr", "happy"]
+    command = [sys.executable, "-m", "sargan_cli", verb, source, out, "--expr", expression]
     command += ["--detector", detector, "--json", "--quiet", *more]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
@@ -48,13 +51,15 @@ def peak_of_commands() -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
-def plain_loop(pictures: list[Path], out: Path, detector: Path) -> tuple[float, list[Face | None]]:
+def plain_loop(
+    pictures: list[Path], out: Path, expression: str, detector: Path
+) -> tuple[float, list[Face | None]]:
     """Seconds, and the face edited in each picture, of the loop one would write by hand."""
     from insightface.model_zoo import get_model
 
     scrfd = get_model(str(detector), providers=["CPUExecutionProvider"])
     scrfd.prepare(ctx_id=-1)
-    editor = ExpressionEditor("happy", dtype="float32")
+    editor = ExpressionEditor(expression, dtype="float32")
     edited: list[Face | None] = []
     start = time.perf_counter()
     for path in pictures:
@@ -80,15 +85,17 @@ def in_the_same_place(face: Face | None, boxes: list[list[float]]) -> bool:
     return bool(np.abs(centre - face.center).max() < SAME_PLACE * face.width)
 
 
-def compare(folder: Path, detector: Path, plain_pictures: int) -> None:
+def compare(folder: Path, expression: str, detector: Path, plain_pictures: int) -> None:
     pictures = sorted(path for path in folder.iterdir() if is_picture_path(path))
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
-        ours = run_command("edit-dir", folder, out / "ours", detector, "--faces", "largest")
+        ours = run_command(
+            "edit-dir", folder, out / "ours", expression, detector, "--faces", "largest"
+        )
         peak = peak_of_commands()
         (out / "plain").mkdir()
         some = pictures[:plain_pictures]
-        seconds, faces = plain_loop(some, out / "plain", detector)
+        seconds, faces = plain_loop(some, out / "plain", expression, detector)
     boxes = {
         Path(each["source"]).name: [face["box"] for face in each["faces"]]
         for each in ours["results"]
@@ -104,7 +111,7 @@ def compare(folder: Path, detector: Path, plain_pictures: int) -> None:
     print(f"edit-dir: peak memory {peak:.0f} MB, {ours['failed']} failed")
 
 
-def one_large_picture(megapixels: float, detector: Path) -> None:
+def one_large_picture(megapixels: float, expression: str, detector: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         with Image.open(str(files("insightface") / "data/images/t1.jpg")) as group:
@@ -112,7 +119,7 @@ def one_large_picture(megapixels: float, detector: Path) -> None:
             large = group.resize((round(group.width * factor), round(group.height * factor)))
         large.save(out / "large.jpg", quality=90)
         del large
-        result = run_command("edit", out / "large.jpg", out / "edited.jpg", detector)
+        result = run_command("edit", out / "large.jpg", out / "edited.jpg", expression, detector)
     faces = result["results"][0]["faces"]
     edited = sum(face["changed_pixels"] > 0 for face in faces)
     print(f"{megapixels:g} megapixels, {edited} faces: peak memory {peak_of_commands():.0f} MB")
@@ -121,14 +128,15 @@ def one_large_picture(megapixels: float, detector: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="pictures, not nested")
+    parser.add_argument("--expr", default="happy", help="neutral takes the longest")
     parser.add_argument("--detector", type=find_detector, default=find_detector())
     parser.add_argument("--plain-pictures", type=int, default=200)
     parser.add_argument("--megapixels", type=float)
     arguments = parser.parse_args()
     if arguments.megapixels:
-        one_large_picture(arguments.megapixels, arguments.detector)
+        one_large_picture(arguments.megapixels, arguments.expr, arguments.detector)
     if arguments.folder:
-        compare(arguments.folder, arguments.detector, arguments.plain_pictures)
+        compare(arguments.folder, arguments.expr, arguments.detector, arguments.plain_pictures)
 
 
 if __name__ == "__main__":
