@@ -217,15 +217,22 @@ def test_two_processes_compute_the_gradients_of_one(system, step, data, place):
     assert_same_gradients(place("two"), place("one"))
 
 
-def test_what_fails_for_two_processes_is_one_line(tmp_path):
+def test_what_fails_for_two_processes_is_one_line(data, place, tmp_path):
     (tmp_path / "empty").mkdir()
-    arguments = command("sargan_flow_128", tmp_path / "empty", tmp_path / "run", "--devices", "2")
-    done = subprocess.run(
-        [sys.executable, "-m", "sargan_cli", *arguments], capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {tmp_path / 'empty'}: holds neither")
+    lessons = ["pretraining.steps=30", "pretraining.rate=1", "pretraining.batch=4", "steps=1"]
+    changes = [part for change in lessons for part in ("--set", change)]
+    for photos, reason in (
+        (tmp_path / "empty", f"{tmp_path / 'empty'}: holds neither"),
+        (data, "Learning to read expressions diverged: the loss of step 30 is"),
+    ):
+        several = [*changes, "--devices", "2", "--quiet"]
+        arguments = command("sargan_flow_128", photos, place("run"), *several)
+        done = subprocess.run(
+            [sys.executable, "-m", "sargan_cli", *arguments], capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"error: {reason}")
 
 
 def test_gradients_of_networks_in_either_layout_are_averaged():
