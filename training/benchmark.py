@@ -30,6 +30,7 @@ from PIL import Image
 
 from sargan_plugin import ExpressionEditor, Face
 from sargan_plugin.detector_files import find_detector
+from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.faces import select_faces
 from sargan_plugin.images import is_picture_path, load_picture, save_picture
 from sargan_training.command import run_script
@@ -128,7 +129,9 @@ def one_large_picture(megapixels: float, expression: str, detector: Path) -> Non
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="pictures, not nested")
-    parser.add_argument("--expr", default="happy", help="neutral takes the longest")
+    parser.add_argument(
+        "--expr", choices=EXPRESSIONS, default="happy", help="neutral takes the longest"
+    )
     parser.add_argument("--detector", type=find_detector, default=find_detector())
     parser.add_argument("--plain-pictures", type=int, default=200)
     parser.add_argument("--megapixels", type=float)
