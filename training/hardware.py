@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 from torch import nn
@@ -119,8 +119,14 @@ def first_process_first(fabric: Fabric, work: Callable[[], T]) -> T:
             failure = error
     failure = fabric.broadcast(failure)
     if failure is not None:
-        raise failure
+        fail_together(fabric, failure)
     return result if fabric.is_global_zero else work()
+
+
+def fail_together(fabric: Fabric, failure: SarganError) -> NoReturn:
+    """Raise in every process what the first one has told all of them."""
+    fabric.barrier()  # what is told would not arrive from a process that is gone
+    raise failure
 
 
 def average_gradients(fabric: Fabric, network: nn.Module) -> None:

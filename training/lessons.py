@@ -13,12 +13,12 @@ from torch import nn
 from sargan_plugin.errors import SarganError
 from sargan_training.checkpoints import load_weights, save_weights
 from sargan_training.data import FaceSet
-from sargan_training.hardware import Fabric
+from sargan_training.hardware import Fabric, fail_together
 from sargan_training.interruption import Interruption
 from sargan_training.pretrain import train_classifier
 from sargan_training.recipe import Recipe
 
-GOING, FINISHED, INTERRUPTED, FAILED = "going", "finished", "interrupted", "failed"
+GOING, FINISHED, INTERRUPTED = "going", "finished", "interrupted"
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,21 @@ class Lessons:
             SarganError: when what is kept cannot be read, or nothing was learnt.
         """
         path = self.run.parent / f"taught_{self._digest(network)}.safetensors"
-        news, failure = FINISHED, None
+        news: str | SarganError = FINISHED
         if not self.fabric.broadcast(path.exists()):
             if self.fabric.is_global_zero:
                 try:
                     news = self._train(network, path)
                 except SarganError as error:
-                    news, failure = FAILED, error
+                    news = error
                 self.fabric.broadcast(news)
             else:  # a word now and then, or the wait would count as a failure
                 while (news := self.fabric.broadcast(GOING)) == GOING:
                     pass
         if news == INTERRUPTED:
             raise KeyboardInterrupt
-        if news == FAILED:
-            self.fabric.barrier()  # the news would not arrive from a process that is gone
-            raise failure or SarganError("The first process failed, and says why.")
+        if isinstance(news, SarganError):
+            fail_together(self.fabric, news)
         self.say(f"the network that reads expressions starts as {path}")
         load_weights(path, network)
 
