@@ -78,6 +78,11 @@ def test_unknown_architecture_suggests_the_closest():
         create_generator("usgan_12", pretrained=False)
 
 
+def test_negative_options_are_one_line():
+    with pytest.raises(SarganError, match=r"stargan_128 cannot be built .*: blocks cannot be neg"):
+        create_generator("stargan_128", pretrained=False, blocks=-1)
+
+
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all"])
 def test_file_that_is_no_safetensors_is_one_line(tmp_path, content):
     path = tmp_path / "bad.safetensors"

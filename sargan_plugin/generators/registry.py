@@ -23,6 +23,10 @@ def register_generator(build: Callable[..., Generator]) -> Callable[..., Generat
             raise SarganError(
                 f"timm has no weights of {build.__name__}; use sargan_plugin.create_generator."
             )
+        for name, value in options.items():
+            # Python makes no blocks at all of range(-1).
+            if isinstance(value, (int, float)) and value < 0:
+                raise ValueError(f"{name} cannot be negative")
         return build(**{key: options[key] for key in options.keys() - TIMM_BOOKKEEPING})
 
     return register_model(entry)
