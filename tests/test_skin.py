@@ -14,6 +14,7 @@ from sargan_plugin.generators.skin import (
     MOUTH,
     OTHER_HUE,
     PINKER,
+    beardless,
     brightest_mouth,
     chroma,
     ellipses,
@@ -200,6 +201,24 @@ def test_teeth_painted_dark_are_no_grey_teeth():
     result = painted(image, torch.tensor([-0.6, -0.6, -0.6]), MIDDLE_OF_MOUTH)
     brightness, share, _ = share_and_rest(result, SKIN)
     assert share == pytest.approx(float(mouth_palest(torch.tensor(brightness))), abs=1e-3)
+
+
+@pytest.mark.parametrize("tone", TONES)
+def test_a_grey_beard_painted_darker_stays_grey(tone):
+    image = face(tone)
+    image[..., 76:128, 40:88] = float(2 * light(tone.view(1, 3, 1, 1)) - 1)
+    result = painted(image, -0.5 * light(tone.view(1, 3, 1, 1)).expand(1, 3, 1, 1), MIDDLE_OF_MOUTH)
+    assert share_and_rest(result, tone)[1] == pytest.approx(0, abs=1e-3)
+
+
+def test_beards_are_told_from_bare_chins_on_light_and_dark_skin():
+    for tone in TONES:
+        image = face(tone)
+        assert float(beardless(image)) == 1
+        image[..., 92:116, 44:84] = (image[..., 92:116, 44:84] + 1) / 2 - 1  # in shade
+        assert float(beardless(image)) == 1
+        image[..., 92:116, 44:84] = -0.1
+        assert float(beardless(image)) == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize("tone", TONES)

@@ -21,6 +21,7 @@ SOFT = 0.35  # how far beyond its half axes an ellipse fades out, as a share of 
 
 # Left, top, right, bottom: skin that few beards, fringes and frames cover.
 CHEEKS_AND_NOSE = ((32, 60, 48, 76), (56, 52, 72, 68), (80, 60, 96, 76))
+CHIN = (48, 98, 80, 112)
 
 DARKEST_SHADE, LIGHTEST_SHADE = 0.4, 0.15
 """Away from the features: light taken away or added, as a share of what is there."""
@@ -37,6 +38,9 @@ the mouth, and in it to either side. Lips are pinker than skin, a third of them 
 beside them more looks like a bruise."""
 REPAINTED = 0.4
 """Change of a mouth's light, as a share, from which on the colour that was there has no say."""
+GREY_BEARD = 0.6
+"""Saturation of a chin, as a share of the skin's, below which it is taken for a greying beard: that
+of 4 in 100 photos is."""
 
 COLOUR_BLUR = 2.0
 """Pixels of a template's crop: standard deviation of the blur of what is painted besides its light.
@@ -86,7 +90,7 @@ def natural_change(image: torch.Tensor, moved: torch.Tensor, change: torch.Tenso
     # Not the features' shade: their edges would count as wrinkles.
     shade = _wrinkles((1 - features) * light(added) / light(here).clamp(min=0.05))
     wanted = here + features * added + shade * here
-    natural = _coloured_like(skin_colour(image), here, wanted, mouth)
+    natural = _coloured_like(skin_colour(image), here, wanted, mouth, beardless(image))
     return (2 * (natural - here)).to(change)
 
 
@@ -123,7 +127,11 @@ def _blurred(image: torch.Tensor, width: float) -> torch.Tensor:
 
 
 def _coloured_like(
-    skin: torch.Tensor, here: torch.Tensor, wanted: torch.Tensor, mouth: torch.Tensor
+    skin: torch.Tensor,
+    here: torch.Tensor,
+    wanted: torch.Tensor,
+    mouth: torch.Tensor,
+    bare: torch.Tensor,
 ) -> torch.Tensor:
     """What is wanted, its light and colour drawn to the skin's, but not past what is here."""
     light_before, light_of_skin = light(here), light(skin)
@@ -134,7 +142,11 @@ def _coloured_like(
     saturation, rest = along(chroma(wanted), hue)
     relative = brightness / light_of_skin.clamp(min=HUELESS)
     repainted = mouth * _repainted(light_before, brightness)
-    saturation = _saturation(saturation, saturation_before, relative, mouth, repainted)
+    palest = bare * mouth_palest(relative)
+    palest = torch.lerp(torch.full_like(relative, EYE_PALEST), palest, mouth)
+    lowest = torch.lerp(torch.minimum(saturation_before, palest), palest, repainted)
+    highest = torch.maximum(saturation_before, mouth_richest(relative))
+    saturation = torch.minimum(torch.maximum(saturation, lowest), highest)
     rest = _rest(rest, rest_before, saturation, saturation_before, hue, mouth)
     return brightness + brightness.clamp(min=HUELESS) * (saturation * hue + rest)
 
@@ -149,20 +161,6 @@ def _repainted(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     """How far something else is here now, in [0, 1], given the light."""
     change = (after - before).abs() / torch.maximum(after, before).clamp(min=HUELESS)
     return (change / REPAINTED).clamp(max=1)
-
-
-def _saturation(
-    wanted: torch.Tensor,
-    before: torch.Tensor,
-    relative: torch.Tensor,
-    mouth: torch.Tensor,
-    repainted: torch.Tensor,
-) -> torch.Tensor:
-    """Saturations, as shares of the skin's, within those of a face of this light."""
-    palest = torch.lerp(torch.full_like(relative, EYE_PALEST), mouth_palest(relative), mouth)
-    lowest = torch.lerp(torch.minimum(before, palest), palest, repainted)
-    highest = torch.maximum(before, mouth_richest(relative))
-    return torch.minimum(torch.maximum(wanted, lowest), highest)
 
 
 def _rest(
@@ -202,10 +200,24 @@ def skin_colour(image: torch.Tensor) -> torch.Tensor:
 
     The median of cheeks and nose, of which one may be covered.
     """
+    return _median_colour(image, CHEEKS_AND_NOSE)
+
+
+def beardless(image: torch.Tensor) -> torch.Tensor:
+    """``(B, 1, 1, 1)``: 1 where a chin is about as saturated as skin, 0 where it is of grey hair.
+
+    Such hair grows around the mouth, too, and must not get the colour of lips.
+    """
+    hue = chroma(skin_colour(image))
+    saturation, _ = along(chroma(_median_colour(image, (CHIN,))), hue)
+    return (saturation / GREY_BEARD).clamp(0, 1)
+
+
+def _median_colour(image: torch.Tensor, patches: tuple[tuple[int, ...], ...]) -> torch.Tensor:
     scale = image.shape[-1] / TEMPLATE_SIZE
-    corners = [[round(scale * each) for each in patch] for patch in CHEEKS_AND_NOSE]
-    patches = [image[:, :, y1:y2, x1:x2].flatten(2) for x1, y1, x2, y2 in corners]
-    return (torch.cat(patches, dim=2).median(dim=2).values[:, :, None, None] + 1) / 2
+    corners = [[round(scale * each) for each in patch] for patch in patches]
+    pixels = [image[:, :, y1:y2, x1:x2].flatten(2) for x1, y1, x2, y2 in corners]
+    return (torch.cat(pixels, dim=2).median(dim=2).values[:, :, None, None] + 1) / 2
 
 
 def light(colour: torch.Tensor) -> torch.Tensor:
