@@ -80,7 +80,7 @@ def natural_change(image: torch.Tensor, moved: torch.Tensor, change: torch.Tenso
 
     Returns:
         ``(B, 3, S, S)``. Colours that ``moved`` has and the skin has not (a blue iris) may stay,
-        except where a mouth is repainted; grey photos stay grey.
+        except where a mouth is repainted; grey photos and grey beards stay grey.
     """
     # Quotients of dark colours are not finite in float16.
     working = torch.promote_types(change.dtype, torch.float32)
