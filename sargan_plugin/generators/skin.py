@@ -90,7 +90,8 @@ def natural_change(image: torch.Tensor, moved: torch.Tensor, change: torch.Tenso
     # Not the features' shade: their edges would count as wrinkles.
     shade = _wrinkles((1 - features) * light(added) / light(here).clamp(min=0.05))
     wanted = here + features * added + shade * here
-    natural = _coloured_like(skin_colour(image), here, wanted, mouth, beardless(image))
+    skin = skin_colour(image)
+    natural = _coloured_like(skin, here, wanted, mouth, beardless(image, skin))
     return (2 * (natural - here)).to(change)
 
 
@@ -142,11 +143,9 @@ def _coloured_like(
     saturation, rest = along(chroma(wanted), hue)
     relative = brightness / light_of_skin.clamp(min=HUELESS)
     repainted = mouth * _repainted(light_before, brightness)
-    palest = bare * mouth_palest(relative)
-    palest = torch.lerp(torch.full_like(relative, EYE_PALEST), palest, mouth)
-    lowest = torch.lerp(torch.minimum(saturation_before, palest), palest, repainted)
-    highest = torch.maximum(saturation_before, mouth_richest(relative))
-    saturation = torch.minimum(torch.maximum(saturation, lowest), highest)
+    palest = torch.lerp(torch.full_like(relative, EYE_PALEST), bare * mouth_palest(relative), mouth)
+    richest = mouth_richest(relative)
+    saturation = _saturation(saturation, saturation_before, palest, richest, repainted)
     rest = _rest(rest, rest_before, saturation, saturation_before, hue, mouth)
     return brightness + brightness.clamp(min=HUELESS) * (saturation * hue + rest)
 
@@ -161,6 +160,19 @@ def _repainted(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     """How far something else is here now, in [0, 1], given the light."""
     change = (after - before).abs() / torch.maximum(after, before).clamp(min=HUELESS)
     return (change / REPAINTED).clamp(max=1)
+
+
+def _saturation(
+    wanted: torch.Tensor,
+    before: torch.Tensor,
+    palest: torch.Tensor,
+    richest: torch.Tensor,
+    repainted: torch.Tensor,
+) -> torch.Tensor:
+    """Saturations, as shares of the skin's, within those of a face of this light."""
+    lowest = torch.lerp(torch.minimum(before, palest), palest, repainted)
+    highest = torch.maximum(before, richest)
+    return torch.minimum(torch.maximum(wanted, lowest), highest)
 
 
 def _rest(
@@ -203,13 +215,12 @@ def skin_colour(image: torch.Tensor) -> torch.Tensor:
     return _median_colour(image, CHEEKS_AND_NOSE)
 
 
-def beardless(image: torch.Tensor) -> torch.Tensor:
+def beardless(image: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
     """``(B, 1, 1, 1)``: 1 where a chin is about as saturated as skin, 0 where it is of grey hair.
 
     Such hair grows around the mouth, too, and must not get the colour of lips.
     """
-    hue = chroma(skin_colour(image))
-    saturation, _ = along(chroma(_median_colour(image, (CHIN,))), hue)
+    saturation, _ = along(chroma(_median_colour(image, (CHIN,))), chroma(skin))
     return (saturation / GREY_BEARD).clamp(0, 1)
 
 
