@@ -166,7 +166,7 @@ def evaluate(
         "models": [],
     }
     measured = []
-    for model in models:
+    for number, model in enumerate(models):
         figures, edits = evaluation.measure(model)
         measured.append(figures)
         told["models"].append(figures.to_json())
@@ -176,8 +176,9 @@ def evaluate(
         for table in _tables(figures):
             output.show(table)
         if sheet is not None:
-            several = len(models) > 1
-            path = sheet.with_stem(f"{sheet.stem}_{_short_name(model)}") if several else sheet
+            path = sheet
+            if len(models) > 1:
+                path = sheet.with_stem(f"{sheet.stem}_{number}_{_short_name(model)}")
             write_extremes(path, evaluation.subjects, edits, evaluation.judges)
             output.say(f"{path}: best, median and worst edits")
     if len(measured) > 1:

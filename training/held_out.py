@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
-from sargan_training.data import FaceSet, central, to_unit
+from sargan_training.data import FaceSet, central, few_of_each, to_unit
 from sargan_training.games import Game
 from sargan_training.sheet import edited_crops, sheet_of_edits
 
@@ -23,7 +22,7 @@ class HeldOut:
     """
 
     def __init__(self, faces: FaceSet, device: torch.device) -> None:
-        chosen = np.random.default_rng(0).permutation(len(faces.crops))[:PHOTOS]
+        chosen = few_of_each(faces.people)[:PHOTOS]
         labels = faces.labels[chosen]
         # Every photo is edited towards one expression that it does not show.
         turn = torch.arange(len(labels)) % len(EXPRESSIONS)

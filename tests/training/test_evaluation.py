@@ -21,6 +21,7 @@ from sargan_plugin import ExpressionEditor, FaceDetector, detector_files
 from sargan_plugin.align import template
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
+from sargan_plugin.manifest import Manifest
 from sargan_training import evaluate
 from sargan_training.checkpoints import save_weights
 from sargan_training.data import aligned_crop, central, half_of, is_held_out, load_faces, read_rows
@@ -35,9 +36,10 @@ from sargan_training.evaluation.realism import (
     told_by_expression,
     two_sample_test,
 )
+from sargan_training.evaluation.sheet import write_extremes
 from sargan_training.evaluation.subjects import crop_found, edit_subjects, held_out_subjects
 
-pytest_plugins = ["lfw_stage"]
+pytest_plugins = ["face_api_stage", "lfw_stage"]
 
 
 def test_area_under_curve_by_hand():
@@ -57,6 +59,14 @@ def test_kernel_distance_by_hand():
     near = kernel_distance(same[:400], same[400:], people, people)
     assert abs(near.value) < 0.1 and near.low < near.value < near.high
     assert np.isnan(kernel_distance(a[:1], b, list("a"), list("cd")).value)
+
+
+def test_photos_and_edits_of_a_person_are_drawn_together():
+    # Of one of two people alone, or of both, the two sets hold the same.
+    same = torch.tensor([[1.0], [1.0], [0.0], [0.0]])
+    assert kernel_distance(same, same, list("aabb"), list("aabb")).high == 0
+    # Of strangers, all of a and all of d may be drawn: 8 + 1 - 2.
+    assert kernel_distance(same, same, list("aabb"), list("ccdd")).high == 7
 
 
 @pytest.fixture
@@ -276,7 +286,7 @@ def test_crops_of_edits_are_cut_where_a_detector_finds_the_face(shared):
     for crop in (here, there):
         assert np.corrcoef(crop[16:-16, 16:-16].ravel(), found[16:-16, 16:-16].ravel())[0, 1] > 0.8
     # Where there is none, where it is said to be.
-    for nobody, landmarks in ((Blind(), row.landmarks), (detector, row.landmarks + 300)):
+    for nobody, landmarks in ((Blind(), row.landmarks), (detector, row.landmarks + 140)):
         assert (crop_found(photo, landmarks, nobody) == aligned_crop(photo, landmarks)).all()
 
     edits = edit_subjects(ExpressionEditor(), subjects, "happy", detector)
@@ -316,10 +326,11 @@ def test_subjects_may_be_edited_weakly(shared):
     assert (weaker.abs().mean(dim=(1, 2, 3)) < painted.abs().mean(dim=(1, 2, 3))).all()
 
 
-def test_evaluate_for_a_moment(data, tmp_path, capsys):
+def test_evaluate_for_a_moment(data, package, tmp_path, capsys):
     arguments = ["evaluate", "sargan_flow_128.lfw", "--data", data, "--run", tmp_path / "run"]
     arguments += ["--photos", 8, "--judge-steps", 1, "--realism-minutes", 0.001]
-    arguments += ["--no-identity", "--sheet", tmp_path / "sheet.png", "--json"]
+    arguments += ["--face-api", package[0], "--no-identity"]
+    arguments += ["--sheet", tmp_path / "sheet.png", "--json"]
     assert main([*map(str, arguments), "--quiet"]) == 0
     out, err = capsys.readouterr()
     # In the half of the few people held out, some expressions are not shown at all.
@@ -334,11 +345,75 @@ def test_evaluate_for_a_moment(data, tmp_path, capsys):
     assert len(model["kid"]) == len(model["colour"]) == len(model["clipped"]) == 7
     assert 0 <= model["realism"]["auc"]["value"] <= 1 and model["realism"]["steps"] > 0
     assert all(0 <= each["value"] <= 1 for each in model["by_expression"].values())
+    assert model["confusion"].keys() == {"resnet10t", "cs3darknet_focus_s", "face-api"}
     assert model["by_expression"].keys() == model["confusion"].keys()
     assert all(sum(row) == pytest.approx(1) for row in model["confusion"]["resnet10t"])
     assert (tmp_path / "sheet.png").exists()
     assert len(list(tmp_path.glob("crops_128_*.npy"))) == 1
     assert told == json.loads((tmp_path / "run" / "figures.json").read_text())
+
+
+def test_several_models_are_told_apart(data, tmp_path, capsys, monkeypatch):
+    def measure(self, model):
+        figures = Figures(str(model))
+        figures.confusion["judge"] = np.eye(7).tolist()
+        read = Estimate(0.9 if "good" in figures.model else 0.4, 0, 1, 8)
+        figures.ecs["judge"], figures.mean_ecs["judge"] = [read] * 7, read
+        figures.mixes["judge"] = {"happy+sad": [read, read]}
+        figures.kid = figures.colour = figures.blotches = figures.sharpness = [read] * 7
+        figures.clipped, figures.kid_photos = [read] * 7, [8] * 7
+        if "broken" in figures.model:
+            raise SarganError("it cannot edit")
+        return figures, [self.subjects.crops] * 7
+
+    judge = ReadsAllAsHappy().requires_grad_(False)
+    monkeypatch.setattr(evaluate, "trained_judge", lambda *_: judge)
+    monkeypatch.setattr(evaluate.Evaluation, "measure", measure)
+    weights = Manifest().path_of(Manifest().find())
+    files = [tmp_path / name / "average_000001.safetensors" for name in ("bad", "good", "broken")]
+    for file in files:
+        file.parent.mkdir()
+        shutil.copy(weights, file)
+    run, sheet = tmp_path / "run", tmp_path / "sheet.png"
+    arguments = ["--data", data, "--run", run, "--photos", 8, "--sheet", sheet, "--json"]
+    arguments = [str(each) for each in ("evaluate", *files[:2], files[1], *arguments)]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert [each["model"] for each in told["models"]] == [str(files[i]) for i in (0, 1, 1)]
+    assert told["chosen"] == str(files[1])
+    summary = err[err.index("all models, the one to choose first") :]
+    assert summary.index("good_average_000001") < summary.index("bad_average_000001")
+    # Files of the same name have a sheet each.
+    assert sorted(file.name for file in tmp_path.glob("*.png")) == [
+        f"sheet_{number}_{name}_average_000001.png"
+        for number, name in enumerate(("bad", "good", "good"))
+    ]
+    assert main([*arguments[:1], str(files[0]), str(files[2]), *arguments[4:]]) == 1
+    assert "it cannot edit" in capsys.readouterr().err
+    (kept,) = json.loads((run / "figures.json").read_text())["models"]
+    assert kept["model"] == str(files[0])
+
+
+class ReadsBrightAsAngry(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images):
+        return images.mean(dim=(1, 2, 3))[:, None] * torch.eye(7)[3] * self.scale
+
+
+def test_a_sheet_shows_the_best_the_median_and_the_worst_from_left_to_right(data, tmp_path):
+    subjects = held_out_subjects(data, "report").parted(3)[0]
+    light = torch.tensor([60, 240, 120])
+    edits = light.view(3, 1, 1, 1).expand(3, 3, 160, 160).byte()
+    judges = {"judge": ReadsBrightAsAngry().requires_grad_(False)}
+    subjects = replace(subjects, rows=[replace(row, label=0) for row in subjects.rows])
+    write_extremes(tmp_path / "sheet.png", subjects, [edits] * 7, judges, each=1)
+    sheet = np.array(Image.open(tmp_path / "sheet.png"))
+    edited = sheet[7 * 130 + 64]  # two rows for each expression, angry's edits are the eighth
+    assert [edited[130 * column + 64, 0] for column in range(3)] == [240, 120, 60]
 
 
 class ReadsAllAsHappy(torch.nn.Module):

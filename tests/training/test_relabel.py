@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import sys
 import tarfile
 
@@ -15,58 +13,11 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training import relabel
 from sargan_training.data import Crops, FaceSet, balanced_weights, load_faces
-from sargan_training.face_api import NAME, THEIR_EXPRESSIONS, FaceApiExpression, read_weights
+from sargan_training.evaluation.judges import FaceApiJudge, readings
+from sargan_training.evaluation.subjects import held_out_subjects
+from sargan_training.face_api import THEIR_EXPRESSIONS, FaceApiExpression, read_weights
 
-pytest_plugins = ["lfw_stage"]
-
-
-def face_api_tensors(rng) -> dict[str, np.ndarray]:
-    tensors = {}
-
-    def add(name, *shape):
-        tensors[name] = rng.normal(0, 0.2, shape).astype(np.float32)
-
-    width = 3
-    for block, wide in enumerate((32, 64, 128, 256)):
-        for conv in range(4):
-            name = f"dense{block}/conv{conv}"
-            if (block, conv) == (0, 0):
-                add(f"{name}/filters", 3, 3, width, wide)
-            else:
-                add(f"{name}/depthwise_filter", 3, 3, width, 1)
-                add(f"{name}/pointwise_filter", 1, 1, width, wide)
-            add(f"{name}/bias", wide)
-            width = wide
-    add("fc/weights", 256, 7)
-    add("fc/bias", 7)
-    return tensors
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory):
-    """An npm package as face-api publishes it: weights as bytes with scale and offset."""
-    tensors = face_api_tensors(np.random.default_rng(0))
-    entries, buffer = [], b""
-    for name, values in tensors.items():
-        entry = {"name": name, "shape": list(values.shape), "dtype": "float32"}
-        if values.ndim > 1:
-            low, scale = float(values.min()), float(np.ptp(values)) / 255
-            packed = np.round((values - low) / scale).astype(np.uint8)
-            entry["quantization"] = {"dtype": "uint8", "scale": scale, "min": low}
-            tensors[name] = packed * np.float32(scale) + np.float32(low)
-            values = packed
-        entries.append(entry)
-        buffer += values.tobytes()
-    path = tmp_path_factory.mktemp("npm") / "face-api.tgz"
-    with tarfile.open(path, "w:gz") as archive:
-        for suffix, content in (
-            ("-weights_manifest.json", json.dumps([{"weights": entries}]).encode()),
-            (".bin", buffer),
-        ):
-            member = tarfile.TarInfo(NAME + suffix)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path, tensors
+pytest_plugins = ["face_api_stage", "lfw_stage"]
 
 
 def test_weights_are_read_as_they_were_packed(package):
@@ -97,10 +48,23 @@ def test_relabel_writes_what_training_reads(package, data, tmp_path, monkeypatch
     torch.testing.assert_close(soft.shares.sum(1), torch.ones(40), atol=1e-3, rtol=0)
     own = soft.shares[torch.arange(40), hard.labels]
     assert (own >= 0.45).all() and (own < 1).any()
+    judged_on = held_out_subjects(data, "report", output)
+    softened = dict(zip(soft.paths, soft.labels.tolist(), strict=True))
+    assert judged_on.labels.tolist() == [softened[row.path] for row in judged_on.rows]
 
     output.write_text("\n".join(output.read_text().splitlines()[:-1]))
     with pytest.raises(SarganError, match=r"opinions\.csv: says nothing of person39"):
         load_faces(data, folder, second_opinion=output)
+
+
+def test_as_a_judge_it_reads_what_it_reads_when_labels_are_asked_for(package, data, tmp_path):
+    faces = load_faces(data, tmp_path)
+    # Halves that mirror each other: opinions are of the crop and its mirror image.
+    halves = faces.crops[:][..., : faces.crops.side // 2]
+    crops = torch.cat([halves, halves.flip(-1)], dim=-1)
+    faces.crops = Crops([crops.permute(0, 2, 3, 1).numpy()])
+    judge = FaceApiJudge(package[0]).eval()
+    torch.testing.assert_close(readings(judge, crops), relabel.opinions(judge.network, faces))
 
 
 def test_what_is_no_package_is_one_clear_line(tmp_path):

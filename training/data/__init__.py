@@ -21,7 +21,14 @@ from sargan_training.data.crops import (
     margin_of,
     to_unit,
 )
-from sargan_training.data.faces import FaceSet, balanced_weights, half_of, is_held_out, softened
+from sargan_training.data.faces import (
+    FaceSet,
+    balanced_weights,
+    few_of_each,
+    half_of,
+    is_held_out,
+    softened,
+)
 from sargan_training.data.layouts import pictures_under
 from sargan_training.data.photos import FaceRow, read_photo
 from sargan_training.data.shards import is_prepared, load_shards, read_shard_rows
@@ -92,6 +99,7 @@ __all__ = [
     "balanced_weights",
     "by_parts",
     "central",
+    "few_of_each",
     "half_of",
     "is_held_out",
     "load_annotated",

@@ -32,12 +32,17 @@ def read_rows(root: Path, max_disagreement: float = 0.22) -> list[FaceRow]:
     the five points (hidden or strongly turned faces) are left out.
 
     Raises:
-        SarganError: when one of the files lacks a column or holds what it cannot.
+        SarganError: when one of the files cannot be read, lacks a column or holds what it cannot.
     """
     try:
         return _read_rows(root, max_disagreement)
     except UnknownExpressionError as error:
         raise SarganError(f"{printable_name(root / 'expressions.csv')}: {error}") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise SarganError(
+            f"{printable_name(error.filename or root)}: cannot be read: {reason}"
+        ) from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise SarganError(
             f"{printable_name(root)}: expressions.csv and faces.csv are not as training reads "
@@ -88,7 +93,10 @@ def load_annotated(root: Path, folder: Path, size: int) -> FaceSet:
 
         def cut(row: FaceRow) -> np.ndarray:
             photo = read_photo(root / row.path)
-            return aligned_crop(photo, row.landmarks, size, margin_of(size))
+            try:
+                return aligned_crop(photo, row.landmarks, size, margin_of(size))
+            except SarganError as error:
+                raise SarganError(f"{printable_name(root / row.path)}: {error}") from error
 
         with ThreadPoolExecutor(usable_cpus(), "crops") as pool:
             crops = np.stack(list(pool.map(cut, rows)))

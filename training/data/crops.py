@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from sargan_plugin.align import crop_faces, face_matrices
+from sargan_plugin.align import crop_face, face_matrices, from_unit
 
 # Crops of 128 px are kept with this many pixels of surroundings on each side, for geometric
 # augmentation; others in proportion.
@@ -73,12 +73,14 @@ def aligned_crop(
         landmarks: ``(5, 2)``.
         size: of the canonical crop.
         margin: of the surroundings; the result is uint8 ``(size + 2 margin, same, 3)``.
+
+    Raises:
+        SarganError: when the landmarks coincide or lie outside the photo.
     """
-    photo = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-    matrix = face_matrices(torch.from_numpy(landmarks)[None], size)
+    matrix = face_matrices(torch.from_numpy(landmarks)[None], size)[0]
     matrix = matrix + torch.tensor([[0, 0, margin], [0, 0, margin]])
-    crop = crop_faces(photo, matrix, size + 2 * margin)
-    return crop[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
+    crop = crop_face(torch.from_numpy(pixels).permute(2, 0, 1), matrix, size + 2 * margin)
+    return from_unit(crop, torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
 def to_unit(crops: torch.Tensor) -> torch.Tensor:

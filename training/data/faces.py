@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,25 @@ def half_of(person: str) -> str:
     """Whether a held-out person is one to ``"choose"`` checkpoints by, or one to ``"report"``
     figures of; stable for ever."""
     return "report" if _digest(person)[4] & 1 else "choose"
+
+
+def few_of_each(people: Sequence[str], most: int = 3) -> list[int]:
+    """Photos in random order, at most ``most`` of one person: of some there are hundreds.
+
+    Args:
+        people: who is in each photo.
+        most: of one person.
+
+    Returns:
+        Indices into ``people``, the same ones every time.
+    """
+    count: Counter[str] = Counter()
+    chosen = []
+    for index in np.random.default_rng(0).permutation(len(people)).tolist():
+        if count[people[index]] < most:
+            chosen.append(index)
+            count[people[index]] += 1
+    return chosen
 
 
 def _digest(person: str) -> bytes:

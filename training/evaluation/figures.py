@@ -25,7 +25,7 @@ class Figures:
         confusion: of each judge, as what edits towards each expression were read.
         mixes: shares of edits halfway between two expressions that were read as the one and as the
             other, by a judge's name and both of theirs.
-        kid: distance to real photos of the expression.
+        kid: distance to real photos of the expression, of all held-out people, few of each.
         kid_photos: how many there are.
         colour: CIEDE2000 of the skin before and after, in the mean.
         blotches: the same, of the twentieth of the skin that changed most.

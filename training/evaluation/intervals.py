@@ -29,17 +29,23 @@ class Estimate:
         return f"{self.value:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
 
 
-def drawn(people: Sequence[str], seed: int = 0) -> np.ndarray:
+def drawn(people: Sequence[str]) -> np.ndarray:
     """How often each photo is drawn ``(draws, N)``, when people are drawn anew with replacement.
 
     People and not photos: those of one person are alike.
     """
     names, person = np.unique(np.asarray(people), return_inverse=True)
-    chosen = np.random.default_rng(seed).integers(0, len(names), (DRAWS, len(names)))
+    chosen = np.random.default_rng(0).integers(0, len(names), (DRAWS, len(names)))
     # Names of every draw apart from those of the others, to count all at once.
     apart = chosen + np.arange(DRAWS)[:, None] * len(names)
     times = np.bincount(apart.ravel(), minlength=DRAWS * len(names)).reshape(DRAWS, len(names))
     return times[:, person].astype(np.float64)
+
+
+def drawn_together(people: Sequence[str], others: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`drawn`, for two sets of photos that may show the same people."""
+    times = drawn([*people, *others])
+    return times[:, : len(people)], times[:, len(people) :]
 
 
 def estimated(value: float, samples: np.ndarray, photos: int) -> Estimate:

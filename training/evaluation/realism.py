@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from sargan_training.data import by_parts, to_unit
-from sargan_training.evaluation.intervals import Estimate, drawn, estimated
+from sargan_training.evaluation.intervals import Estimate, drawn_together, estimated
 from sargan_training.precision import fast_autocast
 
 
@@ -45,12 +45,7 @@ def area_under_curve(
     """
     difference = positive[:, None] - negative[None]
     above = ((difference > 0).double() + 0.5 * (difference == 0).double()).numpy()
-    names = sorted({*people, *others})
-    times = drawn(names)  # the same people's positives and negatives are drawn together
-    index = {name: number for number, name in enumerate(names)}
-    of_positive, of_negative = (
-        times[:, [index[name] for name in each]] for each in (people, others)
-    )
+    of_positive, of_negative = drawn_together(people, others)
     pairs = of_positive.sum(axis=1) * of_negative.sum(axis=1)
     total = ((of_positive @ above) * of_negative).sum(axis=1)
     samples = np.divide(total, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
@@ -193,5 +188,5 @@ def kernel_distance(
 
     with np.errstate(divide="ignore", invalid="ignore"):
         value = distance(np.ones((1, len(a))), np.ones((1, len(b))))[0]
-        samples = distance(drawn(people_a), drawn(people_b, seed=1))
+        samples = distance(*drawn_together(people_a, people_b))
     return estimated(value, samples, len(a))

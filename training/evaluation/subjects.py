@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +21,7 @@ from sargan_plugin.images import printable_name
 from sargan_training.data import (
     FaceRow,
     aligned_crop,
+    few_of_each,
     half_of,
     is_held_out,
     load_photo_rows,
@@ -148,8 +148,7 @@ class Edits:
 def held_out_subjects(
     data: Path, half: str, second_opinion: Path | None = None, most: int = 3
 ) -> Subjects:
-    """The photos of held-out people in random order, at most ``most`` of one person: some are in
-    hundreds.
+    """The photos of held-out people in random order, few of each person.
 
     Args:
         data: the data set, as for :func:`sargan_training.data.load_photo_rows`.
@@ -170,13 +169,7 @@ def held_out_subjects(
             f"{printable_name(data)}: {len(names)} of its people are held out of training (about "
             f"an eighth, by name), and the half to {half} is too few to measure anything on."
         )
-    order = np.random.default_rng(0).permutation(len(rows))
-    count: Counter[str] = Counter()
-    chosen = []
-    for row in (rows[i] for i in order):
-        if count[row.person] < most:
-            chosen.append(row)
-            count[row.person] += 1
+    chosen = [rows[i] for i in few_of_each([row.person for row in rows], most)]
     if second_opinion is not None:
         shares = F.one_hot(torch.tensor([row.label for row in chosen]), len(EXPRESSIONS)).float()
         labels = softened(shares, [row.path for row in chosen], second_opinion).argmax(dim=1)
