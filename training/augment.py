@@ -1,6 +1,7 @@
 """Differentiable augmentation: parameters are drawn once, then applied.
 
-Crops are kept with a margin of surroundings, so a jittered crop never shows an invented border.
+Crops are kept with a margin of surroundings, so that one jittered as in our recipes shows no
+invented border.
 Every function takes the :class:`Draws` of its rows, or draws from the global generator.
 """
 

@@ -35,14 +35,16 @@ def save_state(path: Path, parts: dict[str, Stateful], **facts: Any) -> None:
     replace_with(path, lambda partial: torch.save(states, partial))
 
 
-def read_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """What :func:`save_state` wrote.
+def read_state(path: Path) -> dict[str, Any]:
+    """What :func:`save_state` wrote, on the CPU.
+
+    Parts take it to where they compute, except for Adam's counts of steps, which belong there.
 
     Raises:
         SarganError: when the file cannot be read.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports damaged files in many ways
         raise _not_resumable(path, error) from error
 
@@ -147,7 +149,9 @@ def changes_since(path: Path, saved: dict[str, Any], recipe: Recipe, faces: str)
             "--second-opinion, or more photos prepared since); choose another --run."
         )
     found.pop("description", None)
-    late = {name for name in found if name.startswith("pretraining.")}  # that is over
+    late = {name for name in found if name == "start" or name.startswith("pretraining.")}
+    if recipe.game == "hinge":
+        late.discard("pretraining.smoothing")  # all else of that is over
     return [f"{name} was {found[name]}" for name in found if name not in late] + [
         f"{name} was {found[name]}, too late to matter" for name in sorted(late)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from subprocess import CalledProcessError
 
 from sargan_plugin.errors import SarganError
 
@@ -12,7 +13,7 @@ def run_script(main: Callable[[], None]) -> None:
     """Call ``main``; a problem its reader can mend is one line on stderr and exit code 1."""
     try:
         main()
-    except SarganError as error:
+    except (SarganError, OSError, CalledProcessError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

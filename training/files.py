@@ -9,23 +9,19 @@ import numpy as np
 
 from sargan_plugin.detector_files import first_line
 from sargan_plugin.errors import SarganError
-from sargan_plugin.images import printable_name
+from sargan_plugin.images import printable_name, replacing
 
 
 def replace_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name and rename it: it is there whole or not at all.
-
-    The temporary name is always the same, so that a killed run leaves at most one such file.
+    """Write a file under a temporary name and rename it, see :func:`replacing`.
 
     Raises:
         SarganError: when it cannot be written.
     """
-    partial = path.with_suffix(".part")
     try:
-        write(partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            write(partial)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        partial.unlink(missing_ok=True)
         reason = first_line(error)
         raise SarganError(f"{printable_name(path)}: cannot be written: {reason}") from error
 

@@ -79,10 +79,15 @@ def quartiles(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True, help="Where crops of photos are kept.")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        required=True,
+        help="Crops are kept beside it, where training runs keep theirs.",
+    )
     parser.add_argument("--photos", type=int, default=1000, help="Of each expression, at most.")
     arguments = parser.parse_args()
-    faces = load_faces(arguments.data, arguments.run).split()[0]
+    faces = load_faces(arguments.data, arguments.run.parent).split()[0]
     rows = torch.cat(
         [
             (faces.labels == expression).nonzero()[: arguments.photos, 0]

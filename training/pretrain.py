@@ -64,7 +64,7 @@ def train_classifier(
     )
     parts, step = {"network": network, "optimizer": optimizer}, 0
     if unfinished is not None and unfinished.exists():
-        saved = read_state(unfinished, device)
+        saved = read_state(unfinished)
         set_state(unfinished, saved, parts)
         step = saved["step"]
     weights, saved_at = balanced_weights(faces.shares), time.monotonic()

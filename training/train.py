@@ -21,7 +21,7 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
 from sargan_plugin.images import make_folder, printable_name
-from sargan_plugin.zoo import create_generator
+from sargan_plugin.zoo import create_generator, generator_names
 from sargan_training.checkpoints import (
     changes_since,
     read_state,
@@ -136,7 +136,7 @@ def train(
         say(f"{described(fabric)}, {len(faces.crops)} photos of {len(set(faces.people))} people")
         with Interruption() as interruption, logbook:
             if checkpoint.exists():
-                saved = read_state(checkpoint, fabric.device)
+                saved = read_state(checkpoint)
                 changed = changes_since(checkpoint, saved, recipe, faces.digest)
                 set_state(checkpoint, saved, state)
                 step = saved["step"]
@@ -199,6 +199,11 @@ def new_generator(recipe: Recipe) -> Generator:
     Raises:
         SarganError: when it cannot be built or cannot edit crops of its own size.
     """
+    if "." in recipe.system:
+        raise SarganError(
+            f"system is an architecture ({', '.join(generator_names())}), not {recipe.system!r}; "
+            "weights to go on from are named by start."
+        )
     try:
         generator = create_generator(recipe.system, pretrained=False, **recipe.generator)
         size = generator.crop_size

@@ -36,6 +36,8 @@ def test_the_tables_hold_the_quartiles_of_each_span(data, tmp_path, monkeypatch,
     assert cells[2] == ["45", "50"]  # the first five are too few
     assert cells[4] == ["27.00", "74.50"]
     assert cells[6] == ["1.08", "2.98"]
-    monkeypatch.setattr(sys, "argv", ["mouth_colours", "--data", str(data), "--run", str(tmp_path)])
+    monkeypatch.setattr(
+        sys, "argv", ["mouth_colours", "--data", str(data), "--run", str(tmp_path / "run")]
+    )
     mouth_colours.main()
     assert "Saturation of mouths" in capsys.readouterr().out

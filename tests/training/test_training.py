@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import stat
@@ -25,8 +26,18 @@ from sargan_cli.training_progress import TrainingProgress
 from sargan_plugin.errors import SarganError
 from sargan_plugin.manifest import checksum
 from sargan_plugin.zoo import architecture_in, create_generator
-from sargan_training import bundle, hardware, logbook
-from sargan_training.data import half_of, is_held_out, load_faces, read_rows
+from sargan_training import benchmark, bundle, contact_sheet, hardware, logbook
+from sargan_training.command import run_script
+from sargan_training.data import (
+    Crops,
+    FaceRow,
+    FaceSet,
+    half_of,
+    is_held_out,
+    load_faces,
+    read_rows,
+)
+from sargan_training.files import replace_with
 from sargan_training.games import GAMES, HingeGame
 from sargan_training.hardware import Hardware
 from sargan_training.held_out import HeldOut
@@ -81,6 +92,63 @@ def test_rows_are_read_and_cut_along_the_template(data, tmp_path):
     # The landmarks stand 40 px off the template's, so the crop with its margin of 16 is a cut.
     difference = faces.crops[[3]][0].permute(1, 2, 0).numpy().astype(int) - photo[24:184, 24:184]
     assert np.abs(difference).mean() < 2
+
+
+def test_annotations_that_cannot_be_used_are_one_clear_line(data, tmp_path):
+    text = (data / "faces.csv").read_text().splitlines()
+    columns, fields = text[0].split(","), text[1].split(",")
+    moved = [
+        str(float(value) + 900) if "_x_" in name or "_y_" in name else value
+        for name, value in zip(columns, fields, strict=True)
+    ]
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    (root / "faces.csv").write_text("\n".join([text[0], ",".join(moved), *text[2:]]))
+    with pytest.raises(SarganError, match=rf"{fields[0]}: The face lies outside the picture"):
+        load_faces(root, tmp_path)
+    (root / "faces.csv").unlink()
+    (root / "faces.csv").mkdir()
+    with pytest.raises(SarganError, match=r"faces\.csv: cannot be read: Is a directory"):
+        read_rows(root)
+
+
+def test_two_runs_may_write_what_they_share_at_once(tmp_path):
+    shared = tmp_path / "shared.npy"
+
+    def write(partial):
+        replace_with(shared, lambda other: other.write_text("another run's"))
+        assert shared.read_text() == "another run's"
+        partial.write_text("this run's")
+
+    replace_with(shared, write)
+    assert shared.read_text() == "this run's" and list(tmp_path.iterdir()) == [shared]
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "reason"),
+    [
+        (benchmark, ["{folder}/nowhere"], "No such file or directory"),
+        (contact_sheet, ["sheet.jpg", "--data", "{folder}"], r"expressions\.csv: cannot be read"),
+    ],
+)
+def test_a_script_that_fails_ends_in_one_line(script, arguments, reason, tmp_path, monkeypatch):
+    arguments = [each.format(folder=tmp_path) for each in arguments]
+    monkeypatch.setattr(sys, "argv", ["script", *arguments])
+    with pytest.raises(SystemExit, match=f"^error: .*{reason}"):
+        run_script(script.main)
+
+
+def test_progress_on_a_terminal_shows_speed_and_time_left(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with TrainingProgress(10, batch=4) as progress:
+        for step in (1, 2, 3):
+            progress.report(step, {"generator": 1.25, "mask": 0.5})
+        progress.say("a line")
+    told = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert re.search(r"3/10 \d+\.\d images/s, 0:00:00 left generator 1\.25", told), told
+    assert "a line\n" in told
 
 
 def test_disagreeing_annotators_drop_a_face(data, tmp_path):
@@ -295,6 +363,18 @@ def test_a_resumed_run_goes_by_the_recipe_of_now(data, place):
     assert tuple(group["betas"]) == (0.3, 0.9)
 
 
+def test_a_resumed_run_says_what_comes_too_late(data, place):
+    told = []
+    train(tiny("sargan_flow_128", "steps=1"), data, place("run"), CPU)
+    changes = ["steps=2", "pretraining.smoothing=0.2", "pretraining.rate=2e-3"]
+    changes += ['start="sargan_flow_128.lfw"']
+    train(tiny("sargan_flow_128", *changes), data, place("run"), CPU, say=told.append)
+    _, smoothing, _, rate, start = told[-1].split("; ")
+    assert smoothing == "pretraining.smoothing was 0.1, now 0.2"  # the reader goes on by it
+    assert rate.startswith("pretraining.rate was") and rate.endswith(", too late to matter")
+    assert start == "start was , now sargan_flow_128.lfw, too late to matter"
+
+
 @pytest.mark.parametrize("system", ["sargan_flow_128", "sargan_128"])
 def test_ctrl_c_saves_ends_with_130_and_loses_nothing(system, data, place, capsys, monkeypatch):
     arguments = command(system, data, place("run"), "--steps", "5")
@@ -369,7 +449,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(data, place, capsys, monkey
     assert capsys.readouterr().err == (
         f"error: {sheet}: cannot be written: [Errno 28] No space left on device\n"
     )
-    assert not list(place().glob("*.part"))
+    assert not [file for file in place().iterdir() if file.name.startswith(".")]
 
 
 def test_a_compiled_generator_learns_the_same(data, place, monkeypatch):
@@ -407,6 +487,8 @@ def test_runs_that_cannot_be_say_why(data, place):
         ("generator.crop_size=100", "crop_size must be a multiple of 16 from 64 on, not 100"),
         ("generator.crop_size=32", "crop_size must be a multiple of 16 from 64 on, not 32"),
         ('generator.crop_size="big"', r"usgan_128 cannot be built with .*'crop_size': 'big'"),
+        ('system="sargan_flow_128.lfw"', "not 'sargan_flow_128.lfw'; weights to go on from"),
+        ('system="mine.safetensors"', "not 'mine.safetensors'; weights to go on from"),
     ):
         with pytest.raises(SarganError, match=reason):
             train(tiny("usgan_128", change), data, folder, CPU)
@@ -474,6 +556,16 @@ def test_checkpoints_are_chosen_by_people_of_whom_nothing_is_reported(data, plac
     monkeypatch.setattr(HeldOut, "__init__", watched)
     train(tiny("usgan_128", "steps=1"), data, place(), CPU)
     assert people and all(is_held_out(each) and half_of(each) == "choose" for each in people)
+
+
+def test_checkpoints_are_chosen_by_few_photos_of_each_person():
+    people = ["often"] * 300 + [f"p{number}" for number in range(40)]
+    pixels = np.zeros((340, 160, 160, 3), np.uint8)
+    pixels[300:] = 255
+    rows = [FaceRow("", person, 0, np.zeros((5, 2))) for person in people]
+    held_out = HeldOut(FaceSet.labelled(Crops([pixels]), rows), torch.device("cpu"))
+    shown = held_out.images.mean(dim=(1, 2, 3))
+    assert (len(shown), int((shown == -1).sum())) == (43, 3)
 
 
 def test_rates_fall_while_a_run_goes_on(data, place):

@@ -140,7 +140,7 @@ def train_detector(
         say(f"{described(fabric)}, {len(store)} pictures")
         step = 0
         if setting.checkpoint.exists():
-            saved = read_state(setting.checkpoint, fabric.device)
+            saved = read_state(setting.checkpoint)
             set_state(setting.checkpoint, saved, state)
             step = saved["step"]
             say(f"resumed at step {step}")
