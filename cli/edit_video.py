@@ -90,8 +90,8 @@ def edit_video(
     """Change the expression in a video.
 
     Size, times of the frames, colours, sound, subtitles, chapters and metadata stay; pixels that
-    the edit does not reach go to the encoder as they came. Ctrl-C keeps what is done as
-    OUT.partial.
+    the edit does not reach go to the encoder as they came. Ctrl-C keeps what is done:
+    out.partial.mp4 for out.mp4.
     """
     if expression is None and keyframes is None:
         raise UsageError("Say what to show: --expr, or --keyframes.")

@@ -60,7 +60,8 @@ def tracks(
 ) -> Report:
     """List the people in a video, with times and a sheet of thumbnails.
 
-    --track of edit-video takes the numbers; give it the same --detect-every.
+    --track of edit-video takes the numbers; give it the same --detect-every,
+    --detector and --any-rotation, and no --no-smooth.
     """
     from sargan_cli.drawing import check_drawing, write_drawing
     from sargan_cli.video_sheet import clock, in_rows

@@ -39,8 +39,10 @@ def in_rows(cells: Sequence[tuple[str, Image.Image]], columns: int) -> Image.Ima
 
 def shown(frame: Frame, display: Display) -> np.ndarray:
     """A frame as it is shown: turned, with square pixels, ``(H, W, 3)`` uint8 RGB."""
+    from sargan_plugin.video.planes import as_rgb
+
     width, height = display.coded_size(max(display.width, display.height))
-    rgb = frame.video.reformat(width=width, height=height, format="rgb24").to_ndarray()
+    rgb = as_rgb(frame.video, width=width, height=height).to_ndarray()
     return display.view(rgb)
 
 

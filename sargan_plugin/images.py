@@ -32,6 +32,7 @@ __all__ = [
     "EXTENSIONS",
     "Picture",
     "is_picture_path",
+    "is_same_file",
     "load_picture",
     "make_folder",
     "picture_size",
@@ -136,7 +137,7 @@ def save_picture(
     if alpha is not None:
         _check_plane("alpha", alpha, picture.pixels.shape[:2], picture.pixels.dtype)
     target = _target_format(picture, destination, format)
-    if _is_same_file(destination, picture.path):
+    if is_same_file(destination, picture.path):
         raise refusal(destination, "is the original, which is never overwritten")
     untouched = equal(pixels, picture.pixels) and equal(alpha, picture.alpha)
     as_it_is = untouched and target == picture.format
@@ -187,9 +188,10 @@ def _check_target(
         raise refusal(destination, f"{target} cannot hold transparency; choose png or webp")
 
 
-def _is_same_file(destination: Path, source: Path) -> bool:
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether both are there and one file or folder, by whatever names (links, upper case)."""
     try:
-        return destination.samefile(source)
+        return one.samefile(other)
     except (OSError, ValueError):
         return False
 

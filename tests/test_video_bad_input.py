@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from picture_files import refused
+from PIL import Image
 from video_files import frames_of, packets_of, panned, times_of, write_clip
 
 from sargan_plugin import FaceDetector
@@ -359,3 +360,78 @@ def test_a_partial_sequence_in_the_working_folder_has_a_name(tmp_path, monkeypat
 def test_impossible_rates(rate, video_editor):
     with pytest.raises(SarganError, match="frame rate must lie between"):
         video_editor(rate=rate)
+
+
+def pictures_in(folder: Path) -> Path:
+    """A folder with three pictures of one face."""
+    folder.mkdir()
+    for number, picture in enumerate(panned(3)):
+        Image.fromarray(picture).save(folder / f"{number:05d}.png")
+    return folder
+
+
+def test_signs_of_a_pattern_in_the_name_of_a_folder(tmp_path, video_editor):
+    source = pictures_in(tmp_path / "frames [4k]")
+    before = [file.read_bytes() for file in sorted(source.iterdir())]
+    onto_themselves = source / "%05d.png"
+    run = video_editor().run
+    refused(lambda: run(source, onto_themselves, overwrite=True), onto_themselves, "the original")
+    assert [file.read_bytes() for file in sorted(source.iterdir())] == before
+    (tmp_path / "out [1]").mkdir()
+    run(source, tmp_path / "out [1]")
+    assert len(list((tmp_path / "out [1]").iterdir())) == 3
+    run(source, tmp_path / "%05d.png", overwrite=True)  # beside the folder is not in it
+    assert len(list(tmp_path.glob("*.png"))) == 3
+
+
+def test_a_folder_that_is_there_may_be_another_disk(tmp_path, video_editor, monkeypatch):
+    """Nothing can be renamed from one disk to another."""
+    source = pictures_in(tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    rename = Path.replace
+
+    def on_one_disk(path, target):
+        if (path.is_relative_to(tmp_path / "out")) != Path(target).is_relative_to(tmp_path / "out"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", on_one_disk)
+    video_editor().run(source, tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["00000.png", "00001.png", "00002.png"]
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path, video_editor, monkeypatch):
+    source, target = pictures_in(tmp_path / "in"), tmp_path / "out"
+    rename = Path.replace
+
+    def locked(path, name):
+        if name == target:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return rename(path, name)
+
+    monkeypatch.setattr(Path, "replace", locked)
+    refused(lambda: video_editor().run(source, target), target, "cannot be written")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_what_pictures_hold_and_a_video_does_not(tmp_path, video_editor):
+    source = pictures_in(tmp_path / "in")
+    clear = Image.open(source / "00001.png")
+    clear.putalpha(100)
+    clear.save(source / "00001.png")
+    lost = "the pictures' opacity is left out"
+    assert lost in video_editor().run(source, tmp_path / "out.mkv").notes
+    assert lost in video_editor(beside=True).run(source, tmp_path / "both").notes
+    assert lost not in video_editor().run(source, tmp_path / "out").notes
+    assert Image.open(tmp_path / "out" / "00001.png").mode == "RGBA"
+
+
+def test_uneven_times_in_a_container_without_times(tmp_path, video_editor):
+    """Two frames within one tick, and a gap."""
+    source = write_clip(tmp_path / "in.mkv", times=[0, 5, 80, *range(200, 560, 40)])
+    report = video_editor().run(source, tmp_path / "out.avi")
+    assert any(note.startswith("AVI holds a rate") for note in report.notes)
+    assert len(frames_of(tmp_path / "out.avi")) == 12
+    even = write_clip(tmp_path / "even.mp4")
+    assert not video_editor().run(even, tmp_path / "even.avi").notes

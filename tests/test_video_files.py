@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 from video_files import (
     frames_of,
     packets_of,
@@ -635,3 +635,43 @@ def test_a_ten_second_clip_needs_no_more_frames_in_memory_than_a_short_one(
     assert read == written == 250
     assert 50 < report.edited < 150 if face else report.edited == 0
     assert most < bound
+
+
+def test_data_beside_chapters_is_not_left_out_silently(tmp_path, video_editor):
+    source = write_clip(tmp_path / "in.mp4", chapters=["first", "second"])
+    report = video_editor().run(source, tmp_path / "out.mp4")
+    assert report.notes == ()  # the track of chapters is written anew
+    with av.open(str(source)) as before, av.open(str(tmp_path / "data.mp4"), "w") as result:
+        result.set_chapters(before.chapters())
+        video = result.add_stream_from_template(before.streams.video[0])
+        data = result.add_data_stream("bin_data")
+        for packet in before.demux(before.streams.video[0]):
+            if packet.size:
+                packet.stream = video
+                result.mux(packet)
+        packet = av.Packet(b"where the camera is")
+        packet.stream, packet.pts, packet.dts, packet.time_base = data, 0, 0, Fraction(1, 1000)
+        result.mux(packet)
+    report = video_editor().run(tmp_path / "data.mp4", tmp_path / "out2.mp4")
+    assert [note for note in report.notes if "(data) is left out" in note]
+
+
+def test_pictures_of_a_video_have_its_colours_and_little_loss(tmp_path, video_editor):
+    """A video of 720 lines that does not name its matrix is BT.709, here as in the edit."""
+    colour = np.full((720, 960, 3), (36, 145, 80), np.uint8)
+    untagged = write_clip(tmp_path / "untagged.mkv", pictures=[colour] * 2, codec="ffv1")
+    assert frames_of(untagged)[0].colorspace == 2
+    samples = planes_of(frames_of(untagged)[0])
+    video_editor().run(untagged, tmp_path / "png" / "%02d.png")
+    shown = np.asarray(Image.open(tmp_path / "png" / "01.png"))[0, 0]
+    luma, blue, red = (float(plane[0, 0]) for plane in samples)
+    light = 1.1644 * (luma - 16)
+    expected = (
+        light + 1.7927 * (red - 128),
+        light - 0.2132 * (blue - 128) - 0.5329 * (red - 128),
+        light + 2.1124 * (blue - 128),
+    )
+    assert np.abs(shown - np.clip(expected, 0, 255)).max() < 3  # BT.601: 17
+    video_editor().run(untagged, tmp_path / "jpeg" / "%02d.jpg")
+    jpeg = Image.open(tmp_path / "jpeg" / "01.jpg")
+    assert JpegImagePlugin.get_sampling(jpeg) == 0 and jpeg.quantization[0][0] < 3

@@ -61,8 +61,8 @@ class CopiedStreams:
             self._attach(stream)
             return
         if stream.type not in ("video", "audio", "subtitle"):
-            # A chapter track of QuickTime is one of them; chapters are written anew.
-            if not self.source.chapters():
+            # QuickTime's chapters are a track of their titles; they are written anew.
+            if not stream.frames == len(self.source.chapters()) > 0:
                 self.notes.append(f"stream {stream.index} ({stream.type}) is left out")
             return
         try:

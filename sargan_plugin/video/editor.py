@@ -99,7 +99,8 @@ class VideoEditor:
         """The edited frames, one after the other, for a pipeline of your own.
 
         ``frame.video`` is a PyAV frame with the source's pixel format, time and colour
-        description; ``frame.video.to_ndarray(format="rgb24")`` gives its pixels.
+        description; :func:`sargan_plugin.video.planes.as_rgb` of it, ``.to_ndarray()``, gives its
+        pixels.
         """
         with open_source(Path(source), self.rate) as opened:
             yield from self.edited(opened, opened.frames(), self.tracker(opened), Stopwatch())

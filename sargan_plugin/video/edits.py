@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 
 import torch
 
@@ -17,6 +18,7 @@ from sargan_plugin.video.display import Display, composed
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.planes import add_edit, crop_planes, luma_texture
 from sargan_plugin.video.timeline import Timeline
+from sargan_plugin.video.tracker import FORGOTTEN_AFTER
 
 BATCH = 16  # frames whose faces are looked at together
 TOGETHER = 2  # faces in one pass of the generator; passes run side by side
@@ -55,13 +57,25 @@ def generate(
     yield from picker.edited(batch)
 
 
+@dataclass
+class _Texture:
+    """What is painted with; None where there is no skin to take it from.
+
+    ``scale`` is that of the face it was made for, ``used`` the index of the last frame it was in.
+    """
+
+    samples: torch.Tensor | None
+    scale: float
+    used: int = 0
+
+
 class _Picker:
     def __init__(
         self, editor: ExpressionEditor, display: Display, timeline: Timeline, pool: Executor
     ) -> None:
         self.editor, self.display, self.timeline, self.pool = editor, display, timeline, pool
         self.size = editor.generator.crop_size
-        self.textures: dict[int, tuple[torch.Tensor | None, float]] = {}
+        self.textures: dict[int, _Texture] = {}
         self.last: list[Wish] = []  # of the batch before, in its last frame
 
     def wishes(self, frame: Frame) -> list[Wish]:
@@ -84,6 +98,9 @@ class _Picker:
         for frame, wanted in batch:
             self.last = [wish for wish in wanted if wish.crop is not None]
             yield Edited(frame, {wish.track: self._face_edit(wish) for wish in self.last})
+            for track, texture in list(self.textures.items()):
+                if frame.index - texture.used > FORGOTTEN_AFTER:
+                    del self.textures[track]
 
     def _cut(self, wish: Wish) -> None:
         wish.crop = crop_planes(wish.frame.video, wish.matrix, self.size)
@@ -112,10 +129,11 @@ class _Picker:
             return None
         scale = float(scale_of(wish.matrix[None]))
         known = self.textures.get(wish.track)
-        if known is None or not 1 / TEXTURE_HOLDS < scale / known[1] < TEXTURE_HOLDS:
-            texture = luma_texture(wish.frame.video, wish.crop, self.editor.seed + wish.track)
-            known = self.textures[wish.track] = texture, scale
-        return known[0]
+        if known is None or not 1 / TEXTURE_HOLDS < scale / known.scale < TEXTURE_HOLDS:
+            samples = luma_texture(wish.frame.video, wish.crop, self.editor.seed + wish.track)
+            known = self.textures[wish.track] = _Texture(samples, scale)
+        known.used = wish.frame.index
+        return known.samples
 
 
 def _share_left(landmarks, editor: ExpressionEditor) -> float:

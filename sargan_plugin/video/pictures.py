@@ -14,24 +14,27 @@ import numpy as np
 from PIL import Image
 
 from sargan_plugin.errors import SarganError
-from sargan_plugin.image_errors import printable_name, refusal
-from sargan_plugin.images import is_picture_path, load_picture, save_picture
+from sargan_plugin.image_errors import printable_name, reason, refusal
+from sargan_plugin.images import EXTENSIONS, is_picture_path, load_picture, save_picture
 from sargan_plugin.picture import Picture
 from sargan_plugin.video.animated import AnimatedWebP
 from sargan_plugin.video.codecs import CONTAINERS
 from sargan_plugin.video.display import display_of
 from sargan_plugin.video.frame import Frame
-from sargan_plugin.video.planes import FULL_RANGE, plane_views
+from sargan_plugin.video.planes import FULL_RANGE, as_rgb, plane_views
 from sargan_plugin.video.source import VideoFile, VideoFormat
 
 _NUMBER = re.compile(r"%(0\d+)?d")
 RGB, UNSPECIFIED, BT601 = 0, 2, 6
+BEST = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
 
 
 def is_pattern(path: Path) -> bool:
     """Whether a path names many pictures: ``in/%05d.png`` or ``in/*.png``."""
     if path.suffix.lower() in CONTAINERS and not is_picture_path(path):
         return False  # brackets and per cents are common in the names of videos
+    if path.exists():
+        return False  # and of folders
     return bool(_NUMBER.search(path.name)) or any(sign in path.name for sign in "*?[")
 
 
@@ -44,6 +47,9 @@ class PictureSequence:
 
     Raises:
         SarganError: when there is no picture, or pictures differ in size.
+
+    Attributes:
+        is_transparent: whether a picture read so far has opacity, which frames do not.
     """
 
     damaged = declared = 0
@@ -70,6 +76,7 @@ class PictureSequence:
             display_of(width, height, None, None),
         )
         self.frame_count = len(self.files)
+        self.is_transparent = first.alpha is not None
 
     def __enter__(self) -> PictureSequence:
         return self
@@ -81,6 +88,7 @@ class PictureSequence:
         """All pictures as frames; each keeps its file's :class:`Picture`."""
         for index, file in enumerate(self.files):
             picture = load_picture(file)
+            self.is_transparent |= picture.alpha is not None
             frame = _frame(picture, index)
             frame.time_base = self.format.time_base
             made = (frame.width, frame.height, frame.format.name)
@@ -123,7 +131,10 @@ class PictureSink:
         self.temporary, self.name, self.frames = temporary, name, frames
         self.encoder = _PictureEncoder()
         self.notes = tuple(self._lost(source))
-        temporary.mkdir()
+        try:
+            temporary.mkdir()
+        except OSError as error:
+            raise refusal(destination, f"cannot be written to: {reason(error)}") from error
 
     def _lost(self, source: PictureSequence | VideoFile | AnimatedWebP) -> Iterator[str]:
         if isinstance(source, VideoFile):
@@ -132,8 +143,14 @@ class PictureSink:
                 yield f"pictures hold no {', no '.join(sorted(others))}; it is left out"
         if self.frames.aspect not in (None, 1):
             yield f"pictures do not say that pixels are not square ({self.frames.aspect})"
+        if isinstance(source, PictureSequence) and self.frames.bits > 8 and self._is_beside(source):
+            yield "pictures side by side have 8 bits of a colour"
         if self._is_transparent and self.name and not _keeps_opacity(self.name):
             yield f"{Path(self.name).suffix} pictures hold no opacity; it is left out"
+
+    def _is_beside(self, source: PictureSequence) -> bool:
+        sides = source.format.width, source.format.height
+        return sides != (self.frames.width, self.frames.height)
 
     @property
     def _is_transparent(self) -> bool:
@@ -152,9 +169,10 @@ class PictureSink:
             save_picture(picture, pixels.reshape(picture.pixels.shape), path)
             return
         rgba = self._is_transparent and _keeps_opacity(name)
-        pixels = frame.video.to_ndarray(format="rgba" if rgba else "rgb24")
+        pixels = as_rgb(frame.video, "rgba" if rgba else "rgb24").to_ndarray()
         upright = np.ascontiguousarray(self.frames.display.view(pixels))
-        Image.fromarray(upright).save(path)
+        format = EXTENSIONS[path.suffix.lower()]
+        Image.fromarray(upright).save(path, format, **BEST.get(format, {}))
 
     def copy(self, packet: av.Packet) -> None:
         """Packets of other streams are left out, as :attr:`notes` says."""

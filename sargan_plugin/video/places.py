@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Protocol
 import av
 
 from sargan_plugin.image_errors import reason, refusal
-from sargan_plugin.images import is_picture_path
+from sargan_plugin.images import is_picture_path, is_same_file
 from sargan_plugin.video.animated import AnimatedWebP
 from sargan_plugin.video.codecs import Encoding, container_of
 from sargan_plugin.video.frame import Frame
@@ -55,7 +54,7 @@ def open_source(path: Path, rate: float) -> Source:
     Raises:
         SarganError: naming the path and what is wrong with it.
     """
-    if path.is_dir() or (is_pattern(path) and not path.exists()):
+    if path.is_dir() or is_pattern(path):
         return PictureSequence(path, rate)
     if path.suffix.lower() == ".webp":
         return AnimatedWebP(path)
@@ -80,16 +79,28 @@ class Target:
         self.destination, self.pictures = destination, pictures
         self.name = destination.name if pictures and is_pattern(destination) else None
         self.folder = destination.parent if self.name else destination
-        beside = self.folder.parent if pictures else destination.parent
-        self.temporary = beside / f".sargan-{secrets.token_hex(8)}.tmp"
+        # A folder that is there may be a disk of its own, onto which nothing can be renamed.
+        place = self.folder if pictures and self.folder.is_dir() else self.folder.parent
+        self.temporary = place / f".sargan-{secrets.token_hex(8)}.tmp"
 
     def finish(self, partial: bool = False) -> Path:
-        """Give what was written its name; a partial one says so. Returns the new path."""
+        """Give what was written its name; a partial one says so. Returns the new path.
+
+        Raises:
+            SarganError: it cannot be named so.
+        """
+        try:
+            return self._finish(partial)
+        except OSError as error:
+            raise refusal(self.destination, f"cannot be written: {reason(error)}") from error
+
+    def _finish(self, partial: bool) -> Path:
         path = self.folder
         if partial:
             path = path if path.name else Path("pictures")  # of the working folder
             names = (f"{path.stem}.partial{n}{path.suffix}" for n in ("", *range(2, 10_000)))
-            path = next(each for each in map(path.with_name, names) if not each.exists())
+            places = (self.temporary.with_name(name) for name in names)
+            path = next(place for place in places if not place.exists())
         if not self.pictures or not path.exists():
             self.temporary.replace(path)
             return path
@@ -138,14 +149,14 @@ def check_destination(source: Path, destination: Path, overwrite: bool) -> None:
             check_sequence_name(destination)
             folder = destination.parent
         place = source.parent if is_pattern(source) else source
-        if os.path.realpath(folder) == os.path.realpath(place):
+        if is_same_file(folder, place):
             raise refusal(destination, "is the original, which is never overwritten")
         if folder.is_dir() and any(folder.iterdir()) and not overwrite:
             raise refusal(folder, "is there already and not empty; --overwrite writes into it")
         return
     container_of(destination)
     if destination.exists():
-        if source.exists() and destination.samefile(source):
+        if is_same_file(destination, source):
             raise refusal(destination, "is the original, which is never overwritten")
         if destination.is_dir():
             raise refusal(destination, "is a folder")

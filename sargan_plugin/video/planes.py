@@ -33,6 +33,7 @@ LUMA_WEIGHTS = {
     10: BT2020,
 }
 UNSPECIFIED = (2, 3)
+HD_MATRIX, SD_MATRIX = 1, 6
 FULL_RANGE = 2
 # Formats whose samples are interleaved, and the planar format that holds the same samples.
 PLANAR_TWINS = {
@@ -141,10 +142,22 @@ def layout_of(frame: av.VideoFrame) -> PlaneLayout:
     """
     name = frame.format.name
     full = frame.color_range == FULL_RANGE or name.startswith("yuvj")
+    return _layout(name, _matrix_of(frame), full)
+
+
+def as_rgb(frame: av.VideoFrame, format: str = "rgb24", **size: int) -> av.VideoFrame:
+    """The frame in an RGB format, and in another size where ``width`` and ``height`` are given.
+
+    FFmpeg by itself takes BT.601 where the stream leaves open what :func:`layout_of` decides.
+    """
+    return frame.reformat(format=format, src_colorspace=_matrix_of(frame), **size)
+
+
+def _matrix_of(frame: av.VideoFrame) -> int:
     space = int(frame.colorspace)
     if space in UNSPECIFIED:
-        space = 1 if frame.height >= 720 or frame.width >= 1280 else 6
-    return _layout(name, space, full)
+        return HD_MATRIX if frame.height >= 720 or frame.width >= 1280 else SD_MATRIX
+    return space
 
 
 @functools.lru_cache(maxsize=32)

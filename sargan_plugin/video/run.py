@@ -15,6 +15,7 @@ import av
 from sargan_plugin.image_errors import refusal
 from sargan_plugin.video.beside import Beside
 from sargan_plugin.video.frame import Frame
+from sargan_plugin.video.pictures import PictureSequence
 from sargan_plugin.video.places import Source, Target, open_sink
 from sargan_plugin.video.threads import Channel, Gone, Stopwatch, Worker
 
@@ -198,6 +199,9 @@ class Run:
 
     def _notes(self) -> Iterator[str]:
         yield from self.sink.notes
+        was_transparent = isinstance(self.source, PictureSequence) and self.source.is_transparent
+        if was_transparent and (self.video.beside or not self.target.pictures):
+            yield "the pictures' opacity is left out"
         if self.source.damaged:
             yield f"{self.source.damaged} packets or frames of the source are damaged"
         if hdr := self.source.format.hdr:

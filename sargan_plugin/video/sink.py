@@ -24,12 +24,13 @@ from sargan_plugin.video.copied import CopiedStreams
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.matroska import write_pixel_aspect
 from sargan_plugin.video.palette import in_a_palette
-from sargan_plugin.video.planes import at_the_same_time
+from sargan_plugin.video.planes import as_rgb, at_the_same_time
 from sargan_plugin.video.source import VideoFile, VideoFormat
 
 MOV_FAMILY = ("mp4", "mov")
 MATROSKA = ("matroska", "webm")
 LIMITED_RANGE, BT709 = 1, 1  # FFmpeg's numbers
+SEEN_OF_A_FRAME = 0.25  # by so much of its duration a frame must be moved to be told of
 IMPOSSIBLY_EARLY = 3600  # seconds that a packet may be decoded before it is shown
 # Metadata that says how a container was written; the new one writes its own.
 CONTAINERS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")
@@ -69,6 +70,7 @@ class FileSink:
             frames = _with_pixels(frames, encoding.pixels)
         self.frames, self.source = frames, source
         self.aspect_said = False
+        self._last_tick, self._moved = -1, False
         name = container_of(destination)
         metadata = dict(source.container.metadata) if source else {}
         for key in CONTAINERS_OWN:
@@ -111,7 +113,7 @@ class FileSink:
 
     def _add_video(self, name: str, stream: av.VideoStream | None) -> None:
         frames = self.frames
-        if name == "avi":  # it has no times, only a rate
+        if name == "avi":
             frames = _at_a_rate(frames)
         self.video = self.result.add_stream(self.encoder.name, rate=frames.rate)
         configure(self.video.codec_context, frames, self.encoder.pixels, self.encoder.options)
@@ -146,6 +148,8 @@ class FileSink:
                 f"{self.encoder.codec} in {self.encoder.pixels} keeps all colours of the source; "
                 "browsers and phones do not show it, but they do with --pixel-format yuv420p"
             )
+        if self._moved:
+            told.append("AVI holds a rate and no times; frames that came unevenly are shown at it")
         if self.encoder.codec == "gif" and self.frames.bits > 8:
             told.append(f"GIF holds 8 bits of a colour, the source has {self.frames.bits}")
         if self.copied:
@@ -167,7 +171,17 @@ class FileSink:
         with self._told():
             picture = _as_fed(self._converted(frame.video), frame.colours, self.encoder)
             picture.pict_type = 0  # the source's choice of key frames is not ours
+            if self.result.format.name == "avi":
+                self._set_on_a_tick(picture)
             self._mux(self.video.encode(picture))
+
+    def _set_on_a_tick(self, picture: av.VideoFrame) -> None:
+        """AVI has no times, only a rate: a frame is shown at one of its ticks, each at its own."""
+        exact = picture.pts * picture.time_base * self.frames.rate
+        tick = max(round(exact), self._last_tick + 1)
+        self._moved |= abs(tick - exact) > SEEN_OF_A_FRAME
+        self._last_tick = picture.pts = tick
+        picture.time_base = 1 / self.frames.rate
 
     def _converted(self, video: av.VideoFrame) -> av.VideoFrame:
         """The frame in the pixel format that was asked for, if one was."""
@@ -264,5 +278,5 @@ def _as_fed(
     if encoder.pixels != "pal8":
         return at_the_same_time(video.reformat(format=encoder.pixels), video)
     if not video.format.is_rgb:
-        video = at_the_same_time(video.reformat(format="gbrp"), video)
+        video = at_the_same_time(as_rgb(video, "gbrp"), video)
     return at_the_same_time(in_a_palette(video, colours), video)

@@ -22,6 +22,7 @@ from sargan_plugin.faces import Face, Selection, parse_selection, select_faces
 from sargan_plugin.video.display import Display
 from sargan_plugin.video.frame import Frame
 from sargan_plugin.video.motion import VIEW_SIDE, CutFinder, FaceFollower, grey_view
+from sargan_plugin.video.planes import as_rgb
 from sargan_plugin.video.tracks import Track, associate, look_of
 
 DETECT_EVERY = 6  # frames
@@ -283,7 +284,7 @@ class Tracker:
         else:
             self._thorough_at = frame.index
         width, height = self.display.coded_size(side)
-        view = frame.video.reformat(width=width, height=height, format="rgb24").to_ndarray()
+        view = as_rgb(frame.video, width=width, height=height).to_ndarray()
         picture = np.ascontiguousarray(self.display.view(view))
         scale = self._shown_size / picture.shape[1::-1]  # of each axis: views have whole pixels
         return picture, [_scaled(face, scale) for face in self.detector.detect(picture)]
