@@ -32,7 +32,7 @@ from sargan_cli import (
 )
 from sargan_cli.console import Report
 from sargan_cli.usage import UsageError
-from sargan_plugin.errors import FaceWarning, SarganError
+from sargan_plugin.errors import FaceWarning, SarganError, SarganWarning
 
 # What Typer raises for arguments it cannot take. It has no public name there: newer versions bring
 # their own copy of click, older ones use click's.
@@ -114,6 +114,9 @@ def _run(arguments: list[str], debug: bool) -> Report:
         return _failure(str(error), 1, debug)
     except (KeyboardInterrupt, typer.Abort):
         return _failure("interrupted", INTERRUPTED, debug)
+    except BrokenPipeError:  # as by "| head"
+        _forget_who_asked()
+        return Report(None, 1)
     except Exception as error:
         more = "" if debug else "; --debug shows where"
         return _failure(f"unexpected {type(error).__name__}: {error}{more}", 1, debug)
@@ -122,8 +125,15 @@ def _run(arguments: list[str], debug: bool) -> Report:
 def _print_for_a_machine(data: dict[str, Any]) -> None:
     try:
         print(json.dumps(data), flush=True)
-    except BrokenPipeError:  # who asked has left; Python would complain once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _forget_who_asked()
+
+
+def _forget_who_asked() -> None:
+    """Who reads the output has left; Python would complain once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.__stdout__, sys.__stderr__):
+        os.dup2(nowhere, stream.fileno())
 
 
 def _failure(message: str, exit_code: int, debug: bool) -> Report:
@@ -143,7 +153,7 @@ def _clutter_kept_away(debug: bool) -> Iterator[None]:
             logging.getLogger("sargan_plugin").setLevel(logging.DEBUG)
         else:
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("always", category=UserWarning, module="sargan_plugin")
+            warnings.filterwarnings("always", category=SarganWarning)
             # told file by file, see Outcome.warnings
             warnings.filterwarnings("ignore", category=FaceWarning)
             warnings.showwarning = _show_warning

@@ -6,6 +6,7 @@ command line's help, does not import torch.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,8 @@ __all__ = [
     "__version__",
     "create_generator",
 ]
+if sys.version_info < (3, 11):  # video needs a PyAV that needs more
+    __all__.remove("VideoEditor")
 
 
 def __getattr__(name: str) -> object:

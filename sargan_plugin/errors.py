@@ -1,4 +1,4 @@
-"""Messages meant for the person at the keyboard: one exception type, one warning type."""
+"""Messages meant for the person at the keyboard: an exception, and warnings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ class SarganError(Exception):
     """A problem its reader can understand and mend; ``str(error)`` is one clear line."""
 
 
-class FaceWarning(UserWarning):
+class SarganWarning(UserWarning):
+    """Nothing has failed, but the user should know; the message is one line for them."""
+
+
+class FaceWarning(SarganWarning):
     """A face that is missing, was left alone, or may come out poorly."""
 
 

@@ -129,10 +129,11 @@ class Manifest:
 
     def local_file(self, weights: Weights) -> Path | None:
         """Where the file of an entry lies, unchecked, or None when it is not there."""
-        for folder in (self.folder, cache_folder()):
-            if (folder / weights.file).is_file():
-                return folder / weights.file
-        return None
+        bundled = self.folder / weights.file
+        if bundled.is_file():  # the cache needs a home, which not every user has
+            return bundled
+        cached = cache_folder() / weights.file
+        return cached if cached.is_file() else None
 
 
 def _listed(table: dict[str, dict[str, Any]]) -> dict[str, Weights]:

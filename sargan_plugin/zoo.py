@@ -15,7 +15,7 @@ import timm
 import torch
 from safetensors import SafetensorError, safe_open
 
-from sargan_plugin.errors import SarganError, closest_match_hint
+from sargan_plugin.errors import SarganError, SarganWarning, closest_match_hint
 from sargan_plugin.generators import Generator
 from sargan_plugin.manifest import Manifest
 
@@ -37,9 +37,8 @@ def register_generators() -> None:
         try:
             entry.load()
         except Exception as error:  # whatever a third party's import may raise
-            warnings.warn(
-                f"The generator plugin {entry.name!r} could not be loaded: {error}", stacklevel=2
-            )
+            message = f"The generator plugin {entry.name!r} could not be loaded: {error}"
+            warnings.warn(SarganWarning(message), stacklevel=2)
 
 
 def generator_names() -> list[str]:
@@ -78,9 +77,9 @@ def create_generator(
         path = Path(str(name))
         architecture, stored = architecture_in(path)
         return _load(path, architecture, stored | options)
-    if not pretrained:
-        return _built(str(name).partition(".")[0], options)
     manifest = manifest or Manifest()
+    if not pretrained:
+        return _built(str(name or manifest.default).partition(".")[0], options)
     weights = manifest.find(None if name is None else str(name))
     path = manifest.path_of(weights)
     return _load(path, weights.architecture, architecture_in(path)[1] | options)

@@ -4,6 +4,7 @@ import functools
 import http.server
 import threading
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 import torch
@@ -148,6 +149,22 @@ def test_failed_download_names_the_address(server, tmp_path):
     with pytest.raises(SarganError, match=r"nothing\.safetensors.*404"):
         fetch(f"{server[1]}/nothing.safetensors", tmp_path / "cache" / "w", "0" * 64)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_bundled_file_needs_no_home(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("SARGAN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    manifest = Manifest()
+    assert manifest.path_of(manifest.find()).is_file()
+
+
+def test_without_a_name_it_is_the_default_architecture_that_is_built():
+    built = create_generator(pretrained=False)
+    assert type(built) is type(create_generator())
 
 
 def test_broken_plugin_is_one_warning(monkeypatch):

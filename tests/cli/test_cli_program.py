@@ -86,3 +86,15 @@ def test_ctrl_c_leaves_no_half_file_and_a_second_run_goes_on(here, weights, edit
     assert again.code == 0
     assert again.json["skipped"] == len(first) and again.json["done"] == count - len(first)
     assert len(list(out.iterdir())) == count
+
+
+def test_whoever_reads_may_leave(here):
+    """As by ``| head``: no traceback, no complaint of Python's own."""
+    (here / "in").mkdir()
+    for number in range(40):
+        (here / "in" / f"{number}.jpg").write_bytes((here / "me.jpg").read_bytes())
+    command = [PROGRAM, "edit-dir", "in", "out", "--expr", "happy", "--dry-run"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 1
