@@ -7,9 +7,13 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sargan_cli import options
 from sargan_cli.console import Output, Report
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "sargan-plugin",
@@ -103,9 +107,22 @@ def _device(device: str) -> str:
     from sargan_plugin.compute import resolve_device
 
     chosen = resolve_device(device)
+    _edit_a_face(chosen)
     if chosen.type == "cuda":
         return f"{chosen}, {torch.cuda.get_device_name(chosen)}"
     return f"{chosen}, {torch.get_num_threads()} threads"
+
+
+def _edit_a_face(device: torch.device) -> None:
+    """Not every device, nor every version of torch, can do all that an edit takes."""
+    import numpy as np
+
+    from sargan_plugin import ExpressionEditor, create_generator
+    from sargan_plugin.align import TEMPLATE_SIZE, template
+
+    editor = ExpressionEditor(model=create_generator(pretrained=False), device=device)
+    photo = np.full((TEMPLATE_SIZE, TEMPLATE_SIZE, 3), 128, np.uint8)
+    editor(photo, faces=template(TEMPLATE_SIZE)[None])
 
 
 def _bf16(device: str) -> str:

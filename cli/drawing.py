@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.faces import Face
-from sargan_plugin.images import EXTENSIONS, printable_name, replacing
+from sargan_plugin.images import EXTENSIONS, is_same_file, printable_name, replacing
 from sargan_plugin.strips import rounded_to_8_bits
 
 BOX, POINT, LABEL = "#00e5ff", "#ff3d7f", "#001b2e"
@@ -49,13 +48,12 @@ def check_drawing(path: Path, overwrite: bool, original: Path | None = None) -> 
         raise SarganError(f"{printable_name(path)}: does not end like a picture ({known}).")
     if path.exists() and not overwrite:
         raise SarganError(f"{printable_name(path)}: is there already; --overwrite replaces it.")
+    if original is None:
+        return
     # The pictures of a folder or a pattern are originals too.
-    places = [] if original is None else [os.path.realpath(original)]
-    if places and not original.is_file():
-        places.append(os.path.realpath(original if original.is_dir() else original.parent))
-    if os.path.realpath(path) in places or (
-        path.exists() and os.path.realpath(path.parent) in places
-    ):
+    folder = original if original.is_dir() else original.parent
+    among_them = path.exists() and not original.is_file() and is_same_file(path.parent, folder)
+    if among_them or is_same_file(path, original):
         raise SarganError(f"{printable_name(path)}: is the original, and stays as it is.")
 
 

@@ -32,12 +32,13 @@ def check_sheet(path: Path | None, plan: Plan, overwrite: bool) -> None:
     if path is None:
         return
     from sargan_cli.drawing import check_drawing
-    from sargan_plugin.images import printable_name
+    from sargan_plugin.images import is_same_file, printable_name
 
     check_drawing(path, overwrite)
     place = os.path.realpath(path)
     tasks = [*plan.tasks, *plan.skipped]
-    if any(place in map(os.path.realpath, (task.source, task.destination)) for task in tasks):
+    pictures = {file for task in tasks for file in (task.source, task.destination)}
+    if any(os.path.realpath(file) == place or is_same_file(file, path) for file in pictures):
         raise SarganError(f"{printable_name(path)}: is a picture of this job and no sheet.")
 
 

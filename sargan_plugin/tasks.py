@@ -6,16 +6,19 @@ import fnmatch
 import functools
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import parse_expression
-from sargan_plugin.images import EXTENSIONS, is_picture_path, printable_name
+from sargan_plugin.images import EXTENSIONS, is_picture_path, is_same_file, printable_name
 
 ONE_EXPRESSION = "{stem}{suffix}"
 SEVERAL_EXPRESSIONS = "{stem}_{expr}{suffix}"
+
+IGNORE_CASE = ("darwin", "win32")  # where Me.jpg and me.jpg are one file, as disks come
 
 _FIELD = re.compile(r"\{(stem|expr|suffix)\}")
 
@@ -87,13 +90,7 @@ def plan_picture(
     if out.endswith(("/", os.sep)) or Path(out).is_dir():
         template = str(Path(out, _default_name(expressions)))
     tasks = [Task(source, _filled(template, source, each), each) for each in expressions]
-    for task in tasks:
-        ending = task.destination.suffix.lower()
-        if ending not in EXTENSIONS and ending != source.suffix.lower():
-            raise PlanError(
-                f"{printable_name(task.destination)}: does not end like a picture "
-                f"({', '.join(EXTENSIONS)}); a folder needs a slash at its end."
-            )
+    _check_endings(tasks, hint="; a folder needs a slash at its end")
     return _checked(Plan(tasks), existing)
 
 
@@ -131,7 +128,7 @@ def plan_folder(
         os.scandir(folder).close()
     except OSError as error:
         raise SarganError(f"{printable_name(folder)}: cannot be opened: {error.strerror}") from None
-    if _same_file(folder, out):
+    if is_same_file(folder, out):
         raise PlanError(f"{printable_name(out)}: the pictures must go to another folder.")
     template = name or _default_name(expressions)
     plan = Plan([])
@@ -143,6 +140,7 @@ def plan_folder(
         for expression in expressions:
             file = _filled(template, source, expression, suffix)
             plan.tasks.append(Task(source, out / below.parent / file, expression, format))
+    _check_endings(plan.tasks)
     return _checked(plan, existing)
 
 
@@ -193,15 +191,20 @@ def _pictures_in(folder: Path, out: Path, plan: Plan) -> Iterator[Path]:
             if (here / name).is_symlink():
                 shown = printable_name(here / name)
                 plan.notes.append(f"{shown}: is a link to a folder, which is not followed")
-        folders[:] = sorted(name for name in folders if not _same_file(here / name, out))
+        folders[:] = sorted(name for name in folders if not is_same_file(here / name, out))
         yield from (here / name for name in sorted(names) if is_picture_path(name))
 
 
-def _same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+def _check_endings(tasks: Sequence[Task], hint: str = "") -> None:
+    for task in tasks:
+        ending = task.destination.suffix.lower()
+        if ending not in EXTENSIONS and ending != task.source.suffix.lower():
+            raise PlanError(
+                f"{printable_name(task.destination)}: does not end like a picture "
+                f"({', '.join(EXTENSIONS)}){hint}."
+            )
+        if task.format and EXTENSIONS.get(ending) != EXTENSIONS["." + task.format.lower()]:
+            raise PlanError(f"{printable_name(task.destination)}: does not end like {task.format}.")
 
 
 def _checked(plan: Plan, existing: str) -> Plan:
@@ -209,9 +212,10 @@ def _checked(plan: Plan, existing: str) -> Plan:
     real = functools.cache(os.path.realpath)  # many files, few folders
 
     def place_of(path: Path) -> str:
-        return str(Path(real(path.parent), path.name))
+        place = str(Path(real(path.parent), path.name))
+        return place.casefold() if sys.platform in IGNORE_CASE else place
 
-    originals = {os.path.realpath(task.source) for task in plan.tasks}
+    originals = {place_of(Path(os.path.realpath(task.source))) for task in plan.tasks}
     originals |= {place_of(task.source) for task in plan.tasks}
     taken: dict[str, Task] = {}
     for task in plan.tasks:

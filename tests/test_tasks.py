@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,26 @@ class TestFolder:
         plan = plan_folder(photos, tmp_path / "out", ["happy"])
         assert len(plan.tasks) == 3
         assert plan.unreadable == [f"{photos}/sub/deeper: cannot be opened: Permission denied"]
+
+    @pytest.mark.parametrize(
+        ("name", "format", "problem"),
+        [
+            ("{stem}_{expr}", None, "does not end like a picture"),
+            ("{stem}.gif", None, "does not end like a picture"),
+            ("{stem}.png", "jpeg", "does not end like jpeg"),
+        ],
+    )
+    def test_names_that_do_not_say_what_is_written(self, photos, tmp_path, name, format, problem):
+        with pytest.raises(PlanError, match=problem):
+            plan_folder(photos, tmp_path / "out", ["happy"], name=name, format=format)
+
+    def test_where_case_does_not_count_two_names_may_be_one(self, photos, tmp_path, monkeypatch):
+        (photos / "A.png").touch()
+        arguments = (photos, tmp_path / "out", ["happy"])
+        assert len(plan_folder(*arguments, format="jpeg").tasks) == 5
+        monkeypatch.setattr(sys, "platform", "darwin")
+        with pytest.raises(PlanError, match=r"A\.png \(happy\) and a\.jpg \(happy\) would both"):
+            plan_folder(*arguments, format="jpeg")
 
     def test_missing_folder(self, tmp_path):
         with pytest.raises(SarganError, match="none: cannot be opened: No such file"):

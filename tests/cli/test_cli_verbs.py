@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,6 +32,11 @@ class TestDetect:
         again = cli("detect", "me.jpg", "--draw", "new/faces.png")
         assert again.code == 2 and "--overwrite" in again.err
         assert cli("detect", "me.jpg", "--draw", "new/faces.png", "--overwrite").code == 0
+
+    def test_another_name_of_the_original_is_the_original(self, cli, here):
+        os.link("me.jpg", "ME.JPG")  # as on disks where case does not count
+        done = cli("detect", "me.jpg", "--draw", "ME.JPG", "--overwrite")
+        assert (done.code, done.err) == (2, "error: ME.JPG: is the original, and stays as it is.\n")
 
     def test_original_is_never_drawn_on(self, cli, here):
         before = (here / "me.jpg").read_bytes()
@@ -96,6 +103,15 @@ class TestDoctor:
         assert done.code == 1
         assert done.json["error"] == "pictures cannot be edited: detector, weights"
         assert "error: detector: There is no face detector 'none.onnx'" in done.err
+
+    def test_a_device_that_cannot_edit_is_told(self, cli, here, manifest, monkeypatch):
+        def unsupported(*_, **__):
+            raise RuntimeError("MPS: Unsupported Border padding mode")
+
+        monkeypatch.setattr("torch.nn.functional.grid_sample", unsupported)
+        done = cli("doctor", "--json")
+        assert done.json["error"] == "pictures cannot be edited: device"
+        assert "error: device: MPS: Unsupported Border padding mode" in done.err
 
     def test_a_cache_that_cannot_be_written_is_no_obstacle(self, cli, here, manifest, monkeypatch):
         monkeypatch.setenv("SARGAN_CACHE", str(here / "me.jpg"))
