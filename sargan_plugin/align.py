@@ -204,3 +204,10 @@ def from_unit(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if dtype.is_floating_point:
         return values.to(dtype)
     return (values * torch.iinfo(dtype).max).round().to(dtype)
+
+
+def pixels_where(mask: torch.Tensor, pixels: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """``torch.where`` for pixels of any dtype; older versions of PyTorch lack uint16 there."""
+    if pixels.dtype != torch.uint16:
+        return torch.where(mask, pixels, others)
+    return torch.where(mask, pixels.view(torch.int16), others.view(torch.int16)).view(torch.uint16)

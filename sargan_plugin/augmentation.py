@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from kornia.augmentation import IntensityAugmentationBase2D
 from kornia.augmentation.random_generator import RandomGeneratorBase
-from torch.distributions import Categorical, Uniform
+from torch.distributions import Uniform
 
 from sargan_plugin.editor import ExpressionEditor
 from sargan_plugin.errors import SarganError
@@ -28,13 +28,14 @@ class ExpressionGenerator(RandomGeneratorBase):
         # Uniform refuses an empty range; the width is applied after the draw instead.
         self.unit = Uniform(torch.zeros_like(low), torch.ones_like(high))
         self.low, self.width = low, high - low
-        self.choice = Categorical(torch.ones(self.count, device=device, dtype=dtype))
 
     def forward(
         self, batch_shape: tuple[int, ...], same_on_batch: bool = False
     ) -> dict[str, torch.Tensor]:
         shape = (1,) if same_on_batch else (batch_shape[0],)
-        expression = self.choice.sample(shape).expand(batch_shape[0])
+        # Not a categorical distribution: that of PyTorch 2.4 cannot draw for no picture at all.
+        expression = (self.unit.sample(shape) * self.count).long().clamp(max=self.count - 1)
+        expression = expression.expand(batch_shape[0])
         intensity = (self.low + self.width * self.unit.sample(shape)).expand(batch_shape[0])
         return {"expression": expression, "intensity": intensity}
 

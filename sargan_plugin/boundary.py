@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sargan_plugin.align import from_unit, to_unit
+from sargan_plugin.align import from_unit, pixels_where, to_unit
 from sargan_plugin.errors import FaceWarning, SarganError
+from sargan_plugin.exif import exif_orientation
 from sargan_plugin.strips import rounded_to_8_bits
 
 # Pictures from files are read-only, and nothing here writes to them; a copy would cost much memory.
@@ -25,7 +26,6 @@ warnings.filterwarnings("ignore", message="The given NumPy array is not writable
 Picture = Image.Image | np.ndarray | torch.Tensor
 
 LUMINANCE_ROWS = 256
-ORIENTATION = 0x0112  # EXIF tag
 PIL_MODES = ("RGB", "RGBA", "L", "LA")
 INTEGERS = {np.dtype(np.uint8), np.dtype(np.uint16)}
 TENSOR_INTEGERS = (torch.uint8, torch.uint16)
@@ -64,7 +64,7 @@ def _unpack_pil(image: Image.Image) -> Unpacked:
             f"PIL images of mode {image.mode} are not supported; convert to "
             f"{', '.join(PIL_MODES)} first."
         )
-    if image.getexif().get(ORIENTATION, 1) != 1:
+    if exif_orientation(image) != 1:
         message = "The image is not upright; use PIL.ImageOps.exif_transpose, or no face is found."
         warnings.warn(FaceWarning(message), stacklevel=4)
     bands = image.split()
@@ -136,7 +136,7 @@ def _luminance(photo: torch.Tensor) -> torch.Tensor:
     float_type = photo.dtype if photo.dtype.is_floating_point else torch.float32
     red, green, blue = to_unit(photo, float_type)
     grey = red + 0.587 * (green - red) + 0.114 * (blue - red)
-    return torch.where(coloured, from_unit(grey, photo.dtype), photo[0])[None]
+    return pixels_where(coloured, from_unit(grey, photo.dtype), photo[0])[None]
 
 
 def detector_view(photo: torch.Tensor) -> np.ndarray:

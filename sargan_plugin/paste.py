@@ -28,6 +28,7 @@ from sargan_plugin.align import (
     crop_rectangle,
     from_unit,
     full_precision,
+    pixels_where,
     scale_of,
     shifted,
     to_unit,
@@ -120,7 +121,7 @@ def paste_edit(
         grid = crop_grid(shifted(matrix, left, upper), lower - upper, right - left, size)
         strip, touched, out_of_range = edited_strip(photo, upper, left, fields, grid, side, texture)
         before = photo[:, upper:lower, left:right]
-        pieces.append(torch.where(touched, from_unit(strip, photo.dtype), before))
+        pieces.append(pixels_where(touched, from_unit(strip, photo.dtype), before))
         changed, clipped = changed + int(touched.sum()), clipped + int(out_of_range.sum())
     return EditedRectangle(top, left, torch.cat(pieces, dim=1), changed, clipped)
 
@@ -320,7 +321,9 @@ def fine_detail(
     low = F.grid_sample(
         crop[None], grid[None], mode="bicubic", padding_mode="border", align_corners=False
     )
-    detail = to_unit(photo[:, y, x], crop.dtype) - low[0, :, 0]
+    left, top = int(x.min()), int(y.min())
+    around = to_unit(photo[:, top : int(y.max()) + 1, left : int(x.max()) + 1], crop.dtype)
+    detail = around[:, y - top, x - left] - low[0, :, 0]
     return detail.view(-1, 2 * radius, 2 * radius)
 
 

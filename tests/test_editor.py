@@ -129,6 +129,13 @@ def test_image_that_is_not_upright_is_told(plain_generator):
         editor_of(plain_generator)(picture)
 
 
+def test_an_orientation_that_means_nothing_is_upright(plain_generator, recwarn):
+    picture = PICTURES["RGB"].copy()
+    picture.getexif()[0x0112] = 0
+    editor_of(plain_generator)(picture)
+    assert not [warning for warning in recwarn if "upright" in str(warning.message)]
+
+
 def test_alpha_survives(plain_generator):
     picture = Image.fromarray(as_bytes(PHOTO)).convert("RGBA")
     alpha = Image.effect_noise(picture.size, 60)

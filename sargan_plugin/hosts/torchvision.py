@@ -38,3 +38,5 @@ class EditExpression(v2.Transform):
         frames = inpt.as_subclass(torch.Tensor).reshape(-1, *inpt.shape[-3:])
         edited = self.editor(frames).reshape(inpt.shape)
         return tv_tensors.wrap(edited, like=inpt) if is_tv_tensor else edited
+
+    _transform = transform  # its name before torchvision 0.21
