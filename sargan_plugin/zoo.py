@@ -77,9 +77,10 @@ def create_generator(
         path = Path(str(name))
         architecture, stored = architecture_in(path)
         return _load(path, architecture, stored | options)
-    manifest = manifest or Manifest()
     if not pretrained:
-        return _built(str(name or manifest.default).partition(".")[0], options)
+        name = name or (manifest or Manifest()).default
+        return _built(str(name).partition(".")[0], options)
+    manifest = manifest or Manifest()
     weights = manifest.find(None if name is None else str(name))
     path = manifest.path_of(weights)
     return _load(path, weights.architecture, architecture_in(path)[1] | options)

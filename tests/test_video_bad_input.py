@@ -424,6 +424,12 @@ def test_what_pictures_hold_and_a_video_does_not(tmp_path, video_editor):
     assert lost in video_editor().run(source, tmp_path / "out.mkv").notes
     assert lost in video_editor(beside=True).run(source, tmp_path / "both").notes
     assert lost not in video_editor().run(source, tmp_path / "out").notes
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    Image.fromarray(np.full((160, 160), 40_000, np.uint16)).save(deep / "1.png")
+    crushed = "pictures side by side have 8 bits of a colour"
+    assert crushed in video_editor(beside=True).run(deep, tmp_path / "deep both").notes
+    assert crushed not in video_editor().run(deep, tmp_path / "deep out").notes
     assert Image.open(tmp_path / "out" / "00001.png").mode == "RGBA"
 
 

@@ -143,14 +143,8 @@ class PictureSink:
                 yield f"pictures hold no {', no '.join(sorted(others))}; it is left out"
         if self.frames.aspect not in (None, 1):
             yield f"pictures do not say that pixels are not square ({self.frames.aspect})"
-        if isinstance(source, PictureSequence) and self.frames.bits > 8 and self._is_beside(source):
-            yield "pictures side by side have 8 bits of a colour"
         if self._is_transparent and self.name and not _keeps_opacity(self.name):
             yield f"{Path(self.name).suffix} pictures hold no opacity; it is left out"
-
-    def _is_beside(self, source: PictureSequence) -> bool:
-        sides = source.format.width, source.format.height
-        return sides != (self.frames.width, self.frames.height)
 
     @property
     def _is_transparent(self) -> bool:

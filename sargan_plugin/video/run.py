@@ -197,11 +197,16 @@ class Run:
             tuple(self._notes()),
         )
 
+    def _lost_of_pictures(self) -> Iterator[str]:
+        if self.source.is_transparent and (self.video.beside or not self.target.pictures):
+            yield "the pictures' opacity is left out"
+        if self.source.format.bits > 8 and self.video.beside and self.target.pictures:
+            yield "pictures side by side have 8 bits of a colour"
+
     def _notes(self) -> Iterator[str]:
         yield from self.sink.notes
-        was_transparent = isinstance(self.source, PictureSequence) and self.source.is_transparent
-        if was_transparent and (self.video.beside or not self.target.pictures):
-            yield "the pictures' opacity is left out"
+        if isinstance(self.source, PictureSequence):
+            yield from self._lost_of_pictures()
         if self.source.damaged:
             yield f"{self.source.damaged} packets or frames of the source are damaged"
         if hdr := self.source.format.hdr:
