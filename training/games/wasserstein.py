@@ -103,15 +103,15 @@ class WassersteinGame(Game[WassersteinRecipe]):
         batch, weights = self._edits(step, rows), self.recipe.losses
         edited = batch.edited.detach()
         with self.autocast():
-            real, logits = self.discriminator(batch.photos)
-            fake, _ = self.discriminator(edited)
+            realness, logits = self.discriminator(torch.cat([batch.photos, edited]))
+        real, fake = realness.float().chunk(2)
         share = self.draws(step, "between", rows).uniform(0, 1, 1, 1, 1)
         # In float32: the gradient of a gradient has no bits to spare.
         penalty = gradient_penalty(
             lambda images: self.discriminator(images)[0], batch.photos, edited, share
         )
-        game = wasserstein_discriminator(real.float(), fake.float())
-        classes = class_loss(logits, batch.shares)
+        game = wasserstein_discriminator(real, fake)
+        classes = class_loss(logits[: len(real)], batch.shares)
         total = game + weights.classes * classes + weights.gradient_penalty * penalty
         return total, {
             "discriminator": total.detach(),
