@@ -266,6 +266,10 @@ def test_instance_norm_keeps_channels_last_and_its_numbers(size):
         torch.testing.assert_close(normed, norm(features))
 
 
+def test_instance_norm_of_no_picture():
+    assert InstanceNorm(6)(torch.empty(0, 6, 8, 8)).shape == (0, 6, 8, 8)
+
+
 def test_instance_norm_takes_its_own_gradient_of_large_channels_last_planes():
     features = torch.randn(2, 6, 32, 32).to(memory_format=torch.channels_last).requires_grad_()
     assert type(InstanceNorm(6)(features).grad_fn).__name__ == "ChannelsLastNormBackward"

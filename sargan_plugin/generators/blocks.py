@@ -31,7 +31,7 @@ class InstanceNorm(nn.GroupNorm):
         last = features.is_contiguous(memory_format=torch.channels_last)
         if not last or features.device.type != "cpu":
             return super().forward(features)
-        if features[0, 0].numel() < READ_IN_ORDER:
+        if features.shape[2:].numel() < READ_IN_ORDER:
             # Four to twenty times as fast as the strides of small channels-last planes.
             normed = super().forward(features.contiguous())
             return normed.contiguous(memory_format=torch.channels_last)
