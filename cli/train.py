@@ -249,14 +249,13 @@ def _losses(recipe: Recipe) -> str:
 
 def _summary(listing: Listing, people: list[str], skipped: list[dict[str, str]]) -> dict[str, Any]:
     """Of the photos that were prepared: people are those on the crops."""
-    from sargan_training.data import is_held_out
+    from sargan_training.data import held_out_people, is_held_out
 
-    held_out = sum(map(is_held_out, set(people)))
     return {
         "photos": len(listing.photos),
         "faces": len(people),
-        "training": len(set(people)) - held_out,
-        "held_out": held_out,
+        "training": sum(not is_held_out(each) for each in set(people)),
+        "held_out": len(held_out_people(people)),
         "skipped": [each | {"path": json_path(each["path"])} for each in skipped],
         "left_out": dict(listing.left_out),
     }

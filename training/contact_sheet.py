@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from sargan_plugin import EXPRESSIONS, ExpressionEditor, Face
 from sargan_training.command import run_script
-from sargan_training.data import is_held_out, read_rows
+from sargan_training.data import held_out_people, read_rows
 
 CELL = 150
 # High-resolution portraits of a man who is not in LFW; the others show people who are.
@@ -26,9 +26,11 @@ def held_out_photos(data: Path, count: int) -> list[Path]:
     """One photo each of people no model was trained on, two thirds of them not smiling."""
     chosen: dict[str, Path] = {}
     quota = {0: count - count // 3, 1: count // 3}
-    for row in read_rows(data):
+    rows = read_rows(data)
+    held_out = held_out_people(row.person for row in rows)
+    for row in rows:
         wanted = quota.get(row.label, 0) > 0 and row.path.startswith("lfw")
-        if wanted and is_held_out(row.person) and row.person not in chosen:
+        if wanted and row.person in held_out and row.person not in chosen:
             chosen[row.person] = data / row.path
             quota[row.label] -= 1
     return list(chosen.values())

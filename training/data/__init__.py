@@ -26,6 +26,7 @@ from sargan_training.data.faces import (
     balanced_weights,
     few_of_each,
     half_of,
+    held_out_people,
     is_held_out,
     softened,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "central",
     "few_of_each",
     "half_of",
+    "held_out_people",
     "is_held_out",
     "load_annotated",
     "load_faces",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,20 @@ HAND_WEIGHT = 0.45
 def is_held_out(person: str, share: float = 0.12) -> bool:
     """Whether a person belongs to the people no model is trained on; stable for ever."""
     return int.from_bytes(_digest(person)[:4], "big") / 2**32 < share
+
+
+def held_out_people(people: Iterable[str]) -> set[str]:
+    """Those whom no model is trained on, nor on somebody of the same name turned round, as
+    ``Wang_Nan`` is: whoever wrote the names down may have taken either for the surname."""
+    people = set(people)
+    trained = {_words_of(person) for person in people if not is_held_out(person)}
+    return {person for person in people if is_held_out(person) and _words_of(person) not in trained}
+
+
+def _words_of(person: str) -> tuple[str, ...]:
+    """The words of a name in whatever order; numbers and paths, which have one, stay whole."""
+    words = re.split(r"[_ ,]+", person)
+    return tuple(sorted(words)) if all(map(str.isalpha, words)) else (person,)
 
 
 def half_of(person: str) -> str:
@@ -107,8 +122,9 @@ class FaceSet:
 
     def split(self) -> tuple[FaceSet, FaceSet]:
         """(people to train on, people held out)."""
-        held_out = np.array([is_held_out(person) for person in self.people])
-        return self.subset(~held_out), self.subset(held_out)
+        train = np.array([not is_held_out(person) for person in self.people])
+        kept = held_out_people(self.people)
+        return self.subset(train), self.subset(np.array([each in kept for each in self.people]))
 
     def to_choose_by(self) -> FaceSet:
         """Those people by whom checkpoints may be chosen."""

@@ -23,7 +23,7 @@ from sargan_training.data import (
     aligned_crop,
     few_of_each,
     half_of,
-    is_held_out,
+    held_out_people,
     load_photo_rows,
     pictures_under,
     read_photo,
@@ -161,9 +161,8 @@ def held_out_subjects(
         SarganError: when there are no two such people, or nothing is said of some photo.
     """
     root, rows = load_photo_rows(data)
-    rows = [row for row in rows if is_held_out(row.person)]
-    names = {row.person for row in rows}
-    rows = [row for row in rows if half_of(row.person) == half]
+    names = held_out_people(row.person for row in rows)
+    rows = [row for row in rows if row.person in names and half_of(row.person) == half]
     if len({row.person for row in rows}) < 2:
         raise SarganError(
             f"{printable_name(data)}: {len(names)} of its people are held out of training (about "
