@@ -127,6 +127,7 @@ def evaluate(
     from sargan_plugin.images import make_folder
     from sargan_plugin.zoo import create_generator
     from sargan_training.evaluate import Evaluation, Setting
+    from sargan_training.evaluation.figures import unequal_steps
     from sargan_training.evaluation.sheet import write_extremes
     from sargan_training.files import replace_with
 
@@ -183,6 +184,11 @@ def evaluate(
             output.say(f"{path}: best, median and worst edits")
     if len(measured) > 1:
         output.show(_summary(measured))
+        if steps := unequal_steps(measured):
+            output.warn(
+                f"the networks that tell edits from photos did {steps[0]} to {steps[1]} steps: "
+                "those of fewer steps tell less. Evaluate while the machine does nothing else."
+            )
     told["chosen"] = min(measured, key=lambda figures: figures.rank()).model
     return Report(_without_nan(told))
 
@@ -292,11 +298,12 @@ def _summary(measured: list[Figures]) -> Table:
         title_justify="left",
     )
     for figures in sorted(measured, key=lambda figures: figures.rank()):
+        realism = figures.realism
         table.add_row(
             _short_name(figures.model),
             *(str(figures.mean_ecs[judge]) for judge in judges),
             f"{mean_of_frequent(figures.verified):.3f}" if figures.verified else "",
-            "" if figures.realism is None else str(figures.realism.auc),
+            "" if realism is None else f"{realism.auc} in {realism.steps} steps",
             f"{mean_of_frequent(figures.kid):.4f}",
             f"{mean_of_frequent(figures.colour):.1f}",
         )

@@ -71,3 +71,13 @@ class Figures:
 def mean_of_frequent(estimates: Sequence[Estimate]) -> float:
     """Mean over the five frequent expressions, of a figure for each expression."""
     return float(np.mean([each.value for each in estimates[:FREQUENT]]))
+
+
+def unequal_steps(measured: Sequence[Figures]) -> tuple[int, int] | None:
+    """The fewest and most steps of the networks that told models' edits from photos, where they
+    differ so much that models cannot be ranked by what they told: each learns for so many minutes,
+    and a busy machine does fewer steps in them."""
+    steps = [figures.realism.steps for figures in measured if figures.realism is not None]
+    if not steps or max(steps) <= 1.2 * min(steps):
+        return None
+    return min(steps), max(steps)
