@@ -115,27 +115,25 @@ def realism_augmentation(
     return cutout(images, 0.35, amount, draws)
 
 
-def expression_augmentation(
-    images: torch.Tensor, amount: float = 1.0, draws: Draws | None = None
-) -> torch.Tensor:
+def expression_augmentation(images: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
     """For the class head: strong affine, blur and colour, so that it reads shapes, not pixels."""
     draws = draws or Draws(len(images), images.device)
     size = images.shape[-1]
-    angle = draws.uniform(-0.3, 0.3) * amount
-    zoom = torch.exp(draws.uniform(-0.15, 0.15) * amount)
-    stretch = torch.exp(draws.uniform(-0.1, 0.1) * amount)
+    angle = draws.uniform(-0.3, 0.3)
+    zoom = torch.exp(draws.uniform(-0.15, 0.15))
+    stretch = torch.exp(draws.uniform(-0.1, 0.1))
     flip = torch.where(draws.chance(0.5), -1.0, 1.0)
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    offset = draws.uniform(-0.1, 0.1, 2).T * amount
+    offset = draws.uniform(-0.1, 0.1, 2).T
     rows = [
         torch.stack([cos * flip, -sin * stretch, offset[0]], 1),
         torch.stack([sin * flip, cos * stretch, offset[1]], 1),
     ]
     grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, "bilinear", padding_mode="reflection", align_corners=False)
-    images = colour_jitter(images, amount, draws)
+    images = colour_jitter(images, 1, draws)
     small = F.interpolate(images, scale_factor=0.5, mode="bilinear", antialias=True)
     blurred = F.interpolate(small, size=(size, size), mode="bilinear")
-    images = torch.where(draws.chance(0.3 * amount, 1, 1, 1), blurred, images)
+    images = torch.where(draws.chance(0.3, 1, 1, 1), blurred, images)
     noise = draws.normal(*images.shape[1:]) * draws.uniform(0, 0.08, 1, 1, 1)
-    return cutout(images + noise * amount, 0.4, 0.5 * amount, draws)
+    return cutout(images + noise, 0.4, 0.5, draws)

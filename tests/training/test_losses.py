@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -141,9 +142,9 @@ def test_whole_pixel_shift_resamples_nothing():
 
 
 def test_augmentations_keep_the_shape_and_pass_gradients():
-    for augment in (realism_augmentation, expression_augmentation):
+    for augment in (partial(realism_augmentation, amount=0.5), expression_augmentation):
         images = torch.rand(4, 3, 32, 32, requires_grad=True)
-        result = augment(images, 0.5)
+        result = augment(images)
         assert result.shape == images.shape
         result.sum().backward()
         assert torch.isfinite(images.grad).all() and images.grad.abs().sum() > 0
@@ -194,10 +195,10 @@ def test_parts_of_a_batch_draw_what_the_whole_draws():
 
 def test_augmented_parts_are_the_augmented_whole():
     images = torch.rand(4, 3, 32, 32)
-    for augment in (realism_augmentation, expression_augmentation):
-        whole = augment(images, 0.7, Draws(4, seed=(1,)))
+    for augment in (partial(realism_augmentation, amount=0.7), expression_augmentation):
+        whole = augment(images, draws=Draws(4, seed=(1,)))
         parts = [
-            augment(images[rows.slice], 0.7, Draws(rows, seed=(1,)))
+            augment(images[rows.slice], draws=Draws(rows, seed=(1,)))
             for rows in (Rows.part(4, 0, 2), Rows.part(4, 1, 2))
         ]
         torch.testing.assert_close(torch.cat(parts), whole)

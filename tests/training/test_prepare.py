@@ -15,6 +15,9 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.faces import Face
 from sargan_training.data import (
+    Crops,
+    FaceRow,
+    FaceSet,
     aligned_crop,
     load_faces,
     load_photo_rows,
@@ -23,6 +26,7 @@ from sargan_training.data import (
 )
 from sargan_training.data import prepare as preparation
 from sargan_training.data.layouts import read_listing
+from sargan_training.data.shards import ShardName, write_shard
 
 
 def touch(folder, *names):
@@ -190,3 +194,29 @@ def test_prepare_goes_on_and_refuses_what_is_not_its_own(photos, tmp_path, scrfd
         list(preparation.prepare(listed[:3], photos, destination, Counting(), "1"))
     with pytest.raises(SarganError, match="holds no prepared faces"):
         load_shards(destination)
+
+
+def test_damaged_shards_are_one_clear_line_and_made_anew(tmp_path):
+    name = ShardName(tmp_path, 0)
+    face = {"path": "a.jpg", "person": "ann", "expression": "happy", "landmarks": [[0, 0]] * 5}
+    (tmp_path / "prepared.json").write_text(json.dumps({"photos": 2, "source": "photos"}))
+    write_shard(name, np.zeros((2, 160, 160, 3), np.uint8), [face, face], [])
+    assert len(load_shards(tmp_path).crops) == 2
+    np.save(name.crops, np.zeros((3, 160, 160, 3), np.uint8))
+    with pytest.raises(SarganError, match=r"00000\.npy: is damaged \(holds 3 crops instead of 2"):
+        load_shards(tmp_path)
+    name.crops.write_bytes(b"")
+    with pytest.raises(SarganError, match=r"00000\.npy: is damaged .*Delete shard_00000\.json"):
+        load_shards(tmp_path)
+    name.crops.unlink()
+    with pytest.raises(SarganError, match=r"00000\.npy: is damaged"):
+        load_shards(tmp_path)
+
+
+def test_crops_of_another_size_are_another_set():
+    row = FaceRow("a.jpg", "ann", 1, np.zeros((5, 2), np.float32))
+    small, large = (
+        FaceSet.labelled(Crops([np.zeros((1, side, side, 3), np.uint8)]), [row])
+        for side in (160, 180)
+    )
+    assert small.digest != large.digest

@@ -13,6 +13,7 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_training import relabel
 from sargan_training.data import Crops, FaceSet, balanced_weights, load_faces
+from sargan_training.data.faces import read_opinions
 from sargan_training.evaluation.judges import FaceApiJudge, readings
 from sargan_training.evaluation.subjects import held_out_subjects
 from sargan_training.face_api import THEIR_EXPRESSIONS, FaceApiExpression, read_weights
@@ -55,6 +56,14 @@ def test_relabel_writes_what_training_reads(package, data, tmp_path, monkeypatch
     output.write_text("\n".join(output.read_text().splitlines()[:-1]))
     with pytest.raises(SarganError, match=r"opinions\.csv: says nothing of person39"):
         load_faces(data, folder, second_opinion=output)
+
+
+@pytest.mark.parametrize("share", ["nan", "-0.5", "2", ""])
+def test_opinions_that_are_no_probabilities_are_one_clear_line(share, tmp_path):
+    table = tmp_path / "opinions.csv"
+    table.write_text(f"path,{','.join(EXPRESSIONS)}\nann.jpg,{share},1,0,0,0,0,0\n")
+    with pytest.raises(SarganError, match=r"opinions\.csv: is no CSV of path and 7 prob[^\n]*$"):
+        read_opinions(table)
 
 
 def test_as_a_judge_it_reads_what_it_reads_when_labels_are_asked_for(package, data, tmp_path):

@@ -702,6 +702,10 @@ def test_annotated_photos_that_are_not_as_they_should_be_are_one_clear_line(data
     (copied / "expressions.csv").write_text(rows.replace("path", "file"))
     with pytest.raises(SarganError, match="are not as training reads them"):
         read_rows(copied)
+    for row in ("person3/person3_0001.jpg,ann", "person3/person3_0001.jpg,,happy"):
+        (copied / "expressions.csv").write_text(f"path,person,expression\n{row}\n")
+        with pytest.raises(SarganError, match=r"person3_0001\.jpg has no person or no expression"):
+            read_rows(copied)
     (copied / "expressions.csv").write_text("path,person,expression\n")
     with pytest.raises(SarganError, match=r"data: no row of faces\.csv can be trained on"):
         load_faces(copied, tmp_path)

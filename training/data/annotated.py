@@ -1,7 +1,12 @@
 """Photographs that come with landmarks: no detector is needed to align them.
 
 Reads the official layout of Labeled Faces in the Wild beside two files: ``expressions.csv``
-(path, person, expression) and ``faces.csv`` (path, face, ..., five landmarks by two annotators).
+(path, person, expression) and ``faces.csv`` (path, face, and five landmarks by two annotators).
+
+``face`` numbers the faces of a photograph, the largest is 0. A landmark has four columns, such as
+``left_eye_x_68``, ``left_eye_y_68``, ``left_eye_x_cf`` and ``left_eye_y_cf``: pixels by the one
+annotator, whose points are used, and by the other, who has to agree. The others begin with
+``right_eye``, ``nose``, ``left_mouth`` and ``right_mouth``; left is on the left of the picture.
 """
 
 from __future__ import annotations
@@ -23,19 +28,21 @@ from sargan_training.data.photos import FaceRow, read_photo
 from sargan_training.files import save_array
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+MIN_EYE_DISTANCE = 12  # pixels
+MAX_DISAGREEMENT = 0.22  # eye distances
 
 
-def read_rows(root: Path, max_disagreement: float = 0.22) -> list[FaceRow]:
+def read_rows(root: Path) -> list[FaceRow]:
     """Read the labelled largest face of every photograph under ``root``.
 
-    Faces whose two annotators differ by more than ``max_disagreement`` eye distances at any of
-    the five points (hidden or strongly turned faces) are left out.
+    Left out are faces whose eyes are less than ``MIN_EYE_DISTANCE`` apart, and hidden or strongly
+    turned ones, whose annotators differ by more than ``MAX_DISAGREEMENT`` at any point.
 
     Raises:
         SarganError: when one of the files cannot be read, lacks a column or holds what it cannot.
     """
     try:
-        return _read_rows(root, max_disagreement)
+        return _read_rows(root)
     except UnknownExpressionError as error:
         raise SarganError(f"{printable_name(root / 'expressions.csv')}: {error}") from error
     except OSError as error:
@@ -50,7 +57,7 @@ def read_rows(root: Path, max_disagreement: float = 0.22) -> list[FaceRow]:
         ) from error
 
 
-def _read_rows(root: Path, max_disagreement: float) -> list[FaceRow]:
+def _read_rows(root: Path) -> list[FaceRow]:
     with (root / "expressions.csv").open(newline="", encoding="utf-8-sig") as stream:
         labels = {row["path"]: row for row in csv.DictReader(stream)}
     rows = []
@@ -61,8 +68,11 @@ def _read_rows(root: Path, max_disagreement: float) -> list[FaceRow]:
                 continue
             derived, detected = (annotated_points(face, who) for who in ("68", "cf"))
             eyes = np.linalg.norm(derived[0] - derived[1])
-            if eyes < 12 or np.abs(derived - detected).max() > max_disagreement * eyes:
+            apart = np.abs(derived - detected).max()
+            if eyes < MIN_EYE_DISTANCE or apart > MAX_DISAGREEMENT * eyes:
                 continue
+            if not (label["person"] and label["expression"]):
+                raise ValueError(f"{face['path']} has no person or no expression")
             expression = EXPRESSIONS.index(canonical_name(label["expression"]))
             rows.append(FaceRow(face["path"], label["person"], expression, derived))
     return rows
@@ -86,7 +96,8 @@ def load_annotated(root: Path, folder: Path, size: int) -> FaceSet:
     if not rows:
         raise SarganError(
             f"{printable_name(root)}: no row of faces.csv can be trained on: of a photo that "
-            "expressions.csv knows, eyes 12 pixels apart or more, two annotators that agree."
+            f"expressions.csv knows, eyes {MIN_EYE_DISTANCE} pixels apart or more, two annotators "
+            "that agree."
         )
     cache = folder / f"crops_{size}_{_digest(rows)}.npy"
     if not cache.exists():

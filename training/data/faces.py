@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sargan_plugin.detector_files import first_line
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import printable_name
@@ -103,10 +105,10 @@ class FaceSet:
 
     @property
     def digest(self) -> str:
-        """Of which photos these are, where they are cut, and what they are said to show."""
+        """Of which photos these are, how they are cut, and what they are said to show."""
         digest = hashlib.sha256("\n".join(self.paths).encode("utf-8", "surrogateescape"))
         digest.update(self.shares.numpy().tobytes())
-        digest.update(self.landmarks.tobytes())
+        digest.update(self.landmarks.tobytes() + str(self.crops.side).encode())
         return digest.hexdigest()
 
     def subset(self, keep: np.ndarray) -> FaceSet:
@@ -164,18 +166,22 @@ def read_opinions(path: Path) -> dict[str, list[float]]:
     """
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            return {
-                row["path"]: [float(row[name]) for name in EXPRESSIONS]
-                for row in csv.DictReader(stream)
-            }
+            return {row["path"]: _shares(row) for row in csv.DictReader(stream)}
     except OSError as error:
         reason = error.strerror or error
         raise SarganError(f"{printable_name(path)}: cannot be read: {reason}") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise SarganError(
             f"{printable_name(path)}: is no CSV of path and {len(EXPRESSIONS)} probabilities, as "
-            "relabel.py writes it."
+            f"relabel.py writes it ({type(error).__name__}: {first_line(error)})."
         ) from error
+
+
+def _shares(row: dict[str, str]) -> list[float]:
+    shares = [float(row[name]) for name in EXPRESSIONS]
+    if not (min(shares) >= 0 and math.isclose(sum(shares), 1, abs_tol=0.02)):
+        raise ValueError(f"{row['path']}: {shares} are no probabilities")
+    return shares
 
 
 def balanced_weights(shares: torch.Tensor) -> torch.Tensor:

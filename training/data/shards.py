@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sargan_plugin.detector_files import first_line
 from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import printable_name
@@ -68,11 +69,26 @@ def load_shards(folder: Path) -> FaceSet:
     """All faces of a prepared folder; only what is indexed is read into memory.
 
     Raises:
-        SarganError: when the folder holds no finished shards, or ones of an earlier version.
+        SarganError: when the folder holds no finished shards, or ones of an earlier version, or a
+            file of theirs is damaged.
     """
     shards = _finished(folder)
-    files = [np.load(name.crops, mmap_mode="r") for name, _ in shards]
+    files = [_crops(name, len(faces)) for name, faces in shards]
     return FaceSet.labelled(Crops(files), _source_and_rows(folder, shards)[1])
+
+
+def _crops(name: ShardName, faces: int) -> np.ndarray:
+    """A shard's crops, memory-mapped: as many as its facts tell of."""
+    try:
+        crops = np.load(name.crops, mmap_mode="r")
+        if len(crops) != faces:
+            raise ValueError(f"holds {len(crops)} crops instead of {faces}")
+    except (OSError, EOFError, ValueError) as error:
+        raise SarganError(
+            f"{printable_name(name.crops)}: is damaged ({first_line(error)}). Delete "
+            f"{name.facts.name}; train prepare makes both anew."
+        ) from error
+    return crops
 
 
 def read_shard_rows(folder: Path) -> tuple[Path, list[FaceRow]]:

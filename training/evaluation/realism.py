@@ -74,7 +74,7 @@ def two_sample_test(
         device: to train on.
     """
     torch.manual_seed(1)
-    inside = _half_of(people)
+    inside = _learnt_from(people)
     network = timm.create_model("resnet10t", num_classes=1).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
     pairs = (inside[:, None] & asked).nonzero()
@@ -122,14 +122,14 @@ def told_by_expression(
         asked: as for :func:`two_sample_test`.
         people: as well.
     """
-    inside = _half_of(people)
+    inside = _learnt_from(people)
     seen = torch.cat([each[inside & asked[:, k]] for k, each in enumerate(edits)])
     likelier = seen.mean(dim=0) / photos[inside].mean(dim=0).clamp(min=1e-6)
     scores = [each @ likelier for each in edits]
     return _told_apart(photos @ likelier, scores, asked, people, ~inside)
 
 
-def _half_of(people: Sequence[str]) -> torch.Tensor:
+def _learnt_from(people: Sequence[str]) -> torch.Tensor:
     """Whether each belongs to the people who are learnt from, and not scored."""
     seen = set(sorted(set(people))[::2])
     return torch.tensor([person in seen for person in people])
