@@ -252,6 +252,22 @@ def test_instance_norm_has_exact_gradients_in_channels_last():
     assert torch.autograd.gradcheck(ChannelsLastNorm.apply, arguments)
 
 
+@pytest.mark.parametrize("mean", [0, 10])
+def test_instance_norm_has_gradients_as_exact_as_bfloat16_allows(mean):
+    torch.manual_seed(0)
+    features = (mean + torch.randn(2, 6, 64, 64)).bfloat16()
+    features = features.to(memory_format=torch.channels_last)
+    gradient = torch.randn(2, 6, 64, 64).bfloat16().to(memory_format=torch.channels_last)
+    found = []
+    for kind in (torch.bfloat16, torch.float64):
+        norm = InstanceNorm(6).to(torch.float64 if kind == torch.float64 else torch.float32)
+        leaf = features.detach().to(kind, copy=True).requires_grad_()
+        ChannelsLastNorm.apply(leaf, norm.weight, norm.bias, norm.eps).backward(gradient.to(kind))
+        found.append([each.double() for each in (leaf.grad, norm.weight.grad, norm.bias.grad)])
+    for rounded, exact in zip(*found, strict=True):
+        assert (rounded - exact).norm() < 0.03 * exact.norm()
+
+
 @pytest.mark.parametrize("size", [8, 32], ids=["small", "large"])
 def test_instance_norm_keeps_channels_last_and_its_numbers(size):
     norm = InstanceNorm(6)

@@ -57,7 +57,8 @@ def set_state(path: Path, saved: dict[str, Any], parts: dict[str, Stateful]) -> 
     """
     try:
         for name, part in parts.items():
-            part.load_state_dict(saved[name])
+            if state := saved[name]:  # float32 keeps none of its precision, float16 a scale
+                part.load_state_dict(state)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise _not_resumable(path, error) from error
 

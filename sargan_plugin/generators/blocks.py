@@ -61,8 +61,8 @@ class ChannelsLastNorm(torch.autograd.Function):
     def backward(ctx, gradient):
         features, weight, mean, scale = ctx.saved_tensors
         pixels = features.shape[2] * features.shape[3]
-        # As (B, H * W, C), where sums over the plane are products with a row of ones: they are
-        # added up in float32 whatever the features are.
+        # As (B, H * W, C), where sums over the plane are products with a row of ones. In bfloat16
+        # that leaves the weight's gradient 2 % off where the mean is ten standard deviations.
         x, g = (each.permute(0, 2, 3, 1).flatten(1, 2) for each in (features, gradient))
         ones = x.new_ones(1, 1, 1).expand(len(x), 1, pixels)
         total, weighted = ((ones @ each)[:, 0].to(scale) for each in (g, g * x))

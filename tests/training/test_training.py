@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.plugins.precision import MixedPrecision, Precision
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -27,6 +28,7 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.manifest import checksum
 from sargan_plugin.zoo import architecture_in, create_generator
 from sargan_training import benchmark, bundle, contact_sheet, hardware, logbook
+from sargan_training.checkpoints import read_state, save_state, set_state
 from sargan_training.command import run_script
 from sargan_training.data import (
     Crops,
@@ -685,6 +687,16 @@ def test_crops_are_cut_anew_for_other_landmarks(data, tmp_path):
         (data / "faces.csv").write_text(rows)
     assert torch.equal(load_faces(data, tmp_path).crops[:], first)
     assert len(list(tmp_path.glob("crops_128_*.npy"))) == 2
+
+
+def test_a_run_goes_on_in_float16_which_has_a_scale_that_others_have_not(tmp_path):
+    path, scaled = tmp_path / "checkpoint.pt", torch.amp.GradScaler("cpu")
+    for before in (Precision(), MixedPrecision("16-mixed", "cpu", scaled)):
+        save_state(path, {"precision": before})
+        for after in (Precision(), MixedPrecision("16-mixed", "cpu", scaled)):
+            set_state(path, read_state(path), {"precision": after})
+    with pytest.raises(SarganError, match="cannot be resumed from"):
+        set_state(path, {}, {"precision": Precision()})
 
 
 def test_annotated_photos_that_are_not_as_they_should_be_are_one_clear_line(data, tmp_path):
