@@ -57,8 +57,7 @@ def set_state(path: Path, saved: dict[str, Any], parts: dict[str, Stateful]) -> 
     """
     try:
         for name, part in parts.items():
-            if state := saved[name]:  # float32 keeps none of its precision, float16 a scale
-                part.load_state_dict(state)
+            part.load_state_dict(saved[name])
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise _not_resumable(path, error) from error
 

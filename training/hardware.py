@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from sargan_plugin.errors import SarganError
 try:
     import tensorboard  # noqa: F401
     from lightning.fabric import Fabric
+    from lightning.fabric.plugins.precision import Precision
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 except ImportError as error:
     raise SarganError(
@@ -87,6 +88,20 @@ def described(fabric: Fabric) -> str:
 def computes_in_16_bits(fabric: Fabric) -> bool:
     """Whether autocast makes convolutions bfloat16 or float16."""
     return fabric.strategy.precision.precision != PRECISIONS["fp32"]
+
+
+class LossScale:
+    """The scale of float16's losses. Other precisions have none, and it starts afresh."""
+
+    def __init__(self, precision: Precision) -> None:
+        self.precision = precision
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.precision.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            self.precision.load_state_dict(state)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ from sargan_training.games import GAMES
 from sargan_training.hardware import (
     Fabric,
     Hardware,
+    LossScale,
     average_gradients,
     averaged,
     computes_in_16_bits,
@@ -132,7 +133,7 @@ def train(
         logbook = Logbook(run, recipe, held_out, writes=fabric.is_global_zero)
         state = {**game.networks, "average": average, "game": game, "logbook": logbook}
         state |= {f"{name} optimizer": optimizer for name, optimizer in optimizers.items()}
-        state["precision"] = fabric.strategy.precision  # the scale of fp16's losses
+        state["precision"] = LossScale(fabric.strategy.precision)
         say(f"{described(fabric)}, {len(faces.crops)} photos of {len(set(faces.people))} people")
         with Interruption() as interruption, logbook:
             if checkpoint.exists():

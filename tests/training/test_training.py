@@ -42,7 +42,7 @@ from sargan_training.data import (
 )
 from sargan_training.files import replace_with
 from sargan_training.games import GAMES, HingeGame
-from sargan_training.hardware import Hardware
+from sargan_training.hardware import Hardware, LossScale
 from sargan_training.held_out import HeldOut
 from sargan_training.recipe_files import load_recipe
 from sargan_training.train import share_of_rate, train
@@ -690,13 +690,23 @@ def test_crops_are_cut_anew_for_other_landmarks(data, tmp_path):
 
 
 def test_a_run_goes_on_in_float16_which_has_a_scale_that_others_have_not(tmp_path):
-    path, scaled = tmp_path / "checkpoint.pt", torch.amp.GradScaler("cpu")
-    for before in (Precision(), MixedPrecision("16-mixed", "cpu", scaled)):
-        save_state(path, {"precision": before})
-        for after in (Precision(), MixedPrecision("16-mixed", "cpu", scaled)):
-            set_state(path, read_state(path), {"precision": after})
-    with pytest.raises(SarganError, match="cannot be resumed from"):
-        set_state(path, {}, {"precision": Precision()})
+    path = tmp_path / "checkpoint.pt"
+
+    def precisions(scale: float) -> tuple[Precision, MixedPrecision]:
+        return Precision(), MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", scale))
+
+    for before, scale in zip(precisions(512), (64, 512), strict=True):
+        save_state(path, {"precision": LossScale(before)})
+        for after in precisions(64):
+            set_state(path, read_state(path), {"precision": LossScale(after)})
+        assert after.scaler.get_scale() == scale
+    parts = {"precision": LossScale(Precision()), "generator": torch.nn.Linear(1, 1)}
+    for saved in (
+        {"generator": parts["generator"].state_dict()},
+        {"precision": {}, "generator": {}},
+    ):
+        with pytest.raises(SarganError, match="cannot be resumed from"):
+            set_state(path, saved, parts)
 
 
 def test_annotated_photos_that_are_not_as_they_should_be_are_one_clear_line(data, tmp_path):
