@@ -212,12 +212,14 @@ class Targets:
 
     Attributes:
         odds: of the seven expressions.
+        emphasis: how much it counts whether an edit towards each of them is read as that.
         mixed: share of mixes of two expressions.
         weakened: share of edits at an intensity from 0.25 to 1.
         read_as: expressions that are to be read as a mix of others.
     """
 
     odds: tuple[float, ...] = between(0, 1e6)
+    emphasis: tuple[float, ...] = between(0, 1e6)
     mixed: float = between(0, 1)
     weakened: float = between(0, 1)
     read_as: dict[str, str] = field(metadata={"keys": EXPRESSIONS})

@@ -117,8 +117,10 @@ def _checked(table: dict[str, Any], where: str) -> Recipe:
 
 
 def _check_targets(targets: Targets) -> None:
-    if len(targets.odds) != len(EXPRESSIONS) or not sum(targets.odds) > 0:
-        raise FieldError(f"targets.odds must be {len(EXPRESSIONS)} numbers, not all zero.")
+    for name in ("odds", "emphasis"):
+        numbers = getattr(targets, name)
+        if len(numbers) != len(EXPRESSIONS) or not sum(numbers) > 0:
+            raise FieldError(f"targets.{name} must be {len(EXPRESSIONS)} numbers, not all zero.")
     for name, mix in targets.read_as.items():
         try:
             parse_expression(mix)

@@ -61,6 +61,16 @@ def test_so_many_targets_are_mixed_and_weakened_as_the_recipe_says(play):
     torch.testing.assert_close(shares, odds / odds.sum(), atol=0.05, rtol=0)
 
 
+def test_readings_count_as_much_as_the_recipe_says_of_their_expressions(play):
+    def asked(*changes):
+        return play("sargan_flow_128", "targets.mixed=0.5", *changes).asked(0, torch.zeros(100))
+
+    even = asked("targets.emphasis=[1, 1, 1, 1, 1, 1, 1]")
+    sad = asked("targets.emphasis=[1, 1, 1, 1, 3, 1, 1]")
+    torch.testing.assert_close(sad.reading, even.reading * (1 + 2 * sad.condition[:, 4]))
+    assert (sad.reading > even.reading).any() and (sad.reading == even.reading).any()
+
+
 def test_rare_expressions_are_read_as_the_mixes_that_the_recipe_names(play):
     game = play("sargan_flow_128", 'targets.read_as.fearful="surprised:0.75,sad:0.25"')
     assert game.read_as[6].tolist() == [0, 0, 0.75, 0, 0.25, 0, 0]

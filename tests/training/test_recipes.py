@@ -63,6 +63,7 @@ def test_fields_are_changed_on_the_command_line():
         ("losses=3", "losses must be a table of fields, not 3."),
         ("optimizer.betas=[0.5]", "optimizer.betas must be a list of 2 numbers, not of 1."),
         ("targets.odds=[1, 1]", "targets.odds must be 7 numbers, not all zero."),
+        ("targets.emphasis=[0]", "targets.emphasis must be 7 numbers, not all zero."),
         ("game=hing", "game must be one of wasserstein, hinge, not 'hing'. Did you mean 'hinge'?"),
         ("mask", "write FIELD=VALUE, such as losses.mask=4."),
     ],

@@ -136,6 +136,7 @@ class HingeGame(Game[HingeRecipe]):
         # A weakened edit has to be believable, not recognisable.
         whole = (intensity == 1).float()
         reading = whole / whole.mean().clamp(min=1 / len(whole))
+        reading = reading * (condition @ torch.tensor(ways.emphasis))
         return Asked(condition, intensity, (targets == labels) & ~mixed, reading)
 
     def _edits(self, step: int, rows: Rows) -> Edited:
