@@ -87,6 +87,21 @@ def evaluate(
     realism_minutes: Annotated[
         float, typer.Option(min=0, help="To train a network that tells edits from photos; 0: none.")
     ] = 3,
+    realism_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Stop that training after so many steps, for figures that compare with those of "
+            "other runs and machines.",
+        ),
+    ] = None,
+    brief: Annotated[
+        bool,
+        typer.Option(
+            "--brief",
+            help="Measure only what a checkpoint is chosen by: expression and realism.",
+        ),
+    ] = False,
     identity: Annotated[
         bool, typer.Option(help="Whether to compare face descriptors (extra 'eval'; slow).")
     ] = True,
@@ -146,6 +161,8 @@ def evaluate(
             half=half.value,
             judge_steps=judge_steps,
             realism_minutes=realism_minutes,
+            realism_steps=realism_steps,
+            brief=brief,
             identity=identity,
             recognition=recognition,
             face_api=face_api,
@@ -243,25 +260,26 @@ def _tables(figures: Figures) -> list[Table]:
     if figures.verified:
         other["same person (FVS)"] = figures.verified
         other["similarity (FSS)"] = figures.similarity
-    other |= {
-        "KID (real photos)": [
-            f"{each.told(4)} ({photos})"
-            for each, photos in zip(figures.kid, figures.kid_photos, strict=True)
-        ],
-        "skin colour, CIEDE2000": figures.colour,
-        "the same, where it changed most": figures.blotches,
-        "mouth's sharpness, 1 as before": figures.sharpness,
-        "share of clipped pixels": [each.told(4) for each in figures.clipped],
-    }
+    if figures.kid:
+        other |= {
+            "KID (real photos)": [
+                f"{each.told(4)} ({photos})"
+                for each, photos in zip(figures.kid, figures.kid_photos, strict=True)
+            ],
+            "skin colour, CIEDE2000": figures.colour,
+            "the same, where it changed most": figures.blotches,
+            "mouth's sharpness, 1 as before": figures.sharpness,
+            "share of clipped pixels": [each.told(4) for each in figures.clipped],
+        }
     confusion = np.mean(list(figures.confusion.values()), axis=0)
     tables = [
         _share_table(f"{figures.model}: read as the target (ECS), 95 % intervals", ecs),
-        _mix_table(figures),
+        *([_mix_table(figures)] if figures.mixes else []),
         _share_table(
             f"{figures.model}: what edits towards the row are read as, mean of the judges",
             dict(zip(EXPRESSIONS, confusion.tolist(), strict=True)),
         ),
-        _share_table(f"{figures.model}: everything else", other),
+        *([_share_table(f"{figures.model}: everything else", other)] if other else []),
     ]
     if (realism := figures.realism) is not None:
         tables[-1].caption = (
@@ -304,7 +322,7 @@ def _summary(measured: list[Figures]) -> Table:
             *(str(figures.mean_ecs[judge]) for judge in judges),
             f"{mean_of_frequent(figures.verified):.3f}" if figures.verified else "",
             "" if realism is None else f"{realism.auc} in {realism.steps} steps",
-            f"{mean_of_frequent(figures.kid):.4f}",
-            f"{mean_of_frequent(figures.colour):.1f}",
+            f"{mean_of_frequent(figures.kid):.4f}" if figures.kid else "",
+            f"{mean_of_frequent(figures.colour):.1f}" if figures.colour else "",
         )
     return table

@@ -9,6 +9,7 @@ photo shows already is hardly one and counts nowhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +65,9 @@ class Setting:
         half: ``"choose"`` to pick a checkpoint by, ``"report"`` for figures to be told.
         judge_steps: of training of each judge that ``run`` does not hold yet.
         realism_minutes: training time of the network that tells edits from photos; 0 for none.
+        realism_steps: of it at most; None for as many as it does in those minutes.
+        brief: whether to measure only what a checkpoint is chosen by, expression and realism, on
+            the data set's photos as they are (and on ``pictures``).
         identity: whether to compare face descriptors (slow).
         recognition: an ONNX file or a pack of InsightFace to describe faces with, instead of dlib.
         face_api: the npm package of face-api, for a third judge.
@@ -78,6 +82,8 @@ class Setting:
     half: str = "report"
     judge_steps: int = 3000
     realism_minutes: float = 3
+    realism_steps: int | None = None
+    brief: bool = False
     identity: bool = True
     recognition: str | None = None
     face_api: Path | None = None
@@ -123,11 +129,11 @@ class Evaluation:
         if self.recogniser is not None:
             self.descriptors = self.recogniser.describe(self.subjects.crops)
         self.detector = FaceDetector()
-        self.elsewhere = {
-            "faces found": self.subjects.found_by(self.detector),
-            "grey photos": self.subjects.grey(),
-            "intensity 0.5": self.subjects.weakly(0.5),
-        }
+        self.elsewhere: dict[str, Subjects] = {}
+        if not setting.brief:
+            self.elsewhere["faces found"] = self.subjects.found_by(self.detector)
+            self.elsewhere["grey photos"] = self.subjects.grey()
+            self.elsewhere["intensity 0.5"] = self.subjects.weakly(0.5)
         if setting.pictures is not None:
             self.elsewhere["other pictures"] = pictures_in(
                 setting.pictures, self.detector, setting.photos, warn
@@ -196,17 +202,19 @@ class Evaluation:
 
         figures = Figures(model)
         read = self._judge(figures, self.subjects, crops)
-        self._judge(figures, self.subjects, [compressed(each) for each in crops], ", JPEG 75")
-        self._judge(figures, self.subjects, [halved(each) for each in crops], ", half size")
+        if not self.setting.brief:
+            self._judge(figures, self.subjects, [compressed(each) for each in crops], ", JPEG 75")
+            self._judge(figures, self.subjects, [halved(each) for each in crops], ", half size")
         for kind, subjects in self.elsewhere.items():
             others = [
                 edit_subjects(editor, subjects, each).crops for each in EXPRESSIONS[:FREQUENT]
             ]
             self._judge(figures, subjects, others, f", {kind}")
         self._confuse(figures, read)
-        self._mix(figures, editor)
-        for target, edited in enumerate(edits):
-            self._look(figures, edited, target)
+        if not self.setting.brief:
+            self._mix(figures, editor)
+            for target, edited in enumerate(edits):
+                self._look(figures, edited, target)
         same = None if self.recogniser is None else self._recognise(figures, crops)
         self._tell_tones_apart(figures, read, same)
         if self.setting.realism_minutes:
@@ -270,9 +278,16 @@ class Evaluation:
             figures.by_expression[name] = told_by_expression(
                 self.photos_read[name], read, asked, people
             )
-        minutes = self.setting.realism_minutes
         photos, *edited = [central(each) for each in (photos, *edited)]
-        figures.realism = two_sample_test(photos, edited, asked, people, minutes, self.device)
+        figures.realism = two_sample_test(
+            photos,
+            edited,
+            asked,
+            people,
+            self.setting.realism_minutes,
+            self.setting.realism_steps or math.inf,
+            self.device,
+        )
 
     def _estimate(self, values: np.ndarray, target: int) -> Estimate:
         """Of values ``(N,)``, without photos that show the target already."""

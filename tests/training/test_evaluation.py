@@ -83,6 +83,8 @@ def test_two_sample_test_sees_a_plain_difference_and_none_where_there_is_none(a_
     lighter = photos.clamp(max=150) + 100
     plain = two_sample_test(photos, [lighter, lighter], asked, people, minutes=1)
     assert plain.auc.value > 0.9 and plain.steps == 59
+    few = two_sample_test(photos, [lighter, lighter], asked, people, minutes=1, most_steps=7)
+    assert few.steps == 7
     asked[:, 1] = False  # what was not asked for is not looked at
     none = two_sample_test(photos, [photos.clone(), lighter], asked, people, minutes=0.1)
     assert none.auc.value == pytest.approx(0.5)
@@ -355,6 +357,21 @@ def test_evaluate_for_a_moment(data, package, tmp_path, capsys):
     assert (tmp_path / "sheet.png").exists()
     assert len(list(tmp_path.glob("crops_128_*.npy"))) == 1
     assert told == json.loads((tmp_path / "run" / "figures.json").read_text())
+
+
+def test_a_brief_evaluation_tells_what_a_checkpoint_is_chosen_by(data, tmp_path, capsys):
+    arguments = ["evaluate", *["sargan_flow_128.lfw"] * 2, "--data", data, "--run", tmp_path]
+    arguments += ["--photos", 8, "--judge-steps", 1, "--realism-steps", 3]
+    arguments += ["--brief", "--no-identity", "--json"]
+    assert main([*map(str, arguments)]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    for model in told["models"]:
+        assert model["ecs"].keys() == {"resnet10t", "cs3darknet_focus_s"}
+        assert model["realism"]["steps"] == 3
+        assert not model["mixes"] and not model["kid"] and not model["colour"]
+    assert "told from photos: AUC" in err and "in 3 steps" in err
+    assert "KID (real photos)" not in err and "halfway" not in err
 
 
 def test_several_models_are_told_apart(data, tmp_path, capsys, monkeypatch):

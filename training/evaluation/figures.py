@@ -17,7 +17,8 @@ FREQUENT = 5  # the first five expressions have enough photos to be judged by
 
 @dataclass
 class Figures:
-    """What was measured of one model; every list has an entry for each expression.
+    """What was measured of one model; every list has an entry for each expression, or
+    none where it was not measured.
 
     Attributes:
         ecs: share of edits read as the target, by a judge's name and what was done to the crops.

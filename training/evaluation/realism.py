@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def two_sample_test(
     asked: torch.Tensor,
     people: Sequence[str],
     minutes: float = 3,
+    most_steps: float = math.inf,
     device: torch.device | str = "cpu",
 ) -> TwoSampleTest:
     """Train a fresh network to tell edits from photos, and score it on other people.
@@ -71,6 +73,8 @@ def two_sample_test(
         asked: ``(N, K)``: which edits count; one towards what a photo shows is hardly one.
         people: half of them are trained on, the others scored.
         minutes: of training.
+        most_steps: of training, so that figures of several runs compare: a slow machine does fewer
+            in the same minutes, and those of fewer steps tell less.
         device: to train on.
     """
     torch.manual_seed(1)
@@ -80,7 +84,7 @@ def two_sample_test(
     pairs = (inside[:, None] & asked).nonzero()
     target = torch.cat([torch.zeros(16), torch.ones(16)]).to(device)
     start, steps = time.monotonic(), 0
-    while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
+    while (spent := max((time.monotonic() - start) / (60 * minutes), steps / most_steps)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * (1 - spent)
         drawn_pairs = pairs[torch.randint(len(pairs), (16,))].tolist()
