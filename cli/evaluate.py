@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sargan_training.evaluation.figures import Figures
+    from sargan_training.evaluation.intervals import Estimate
 
 
 class Half(str, Enum):
@@ -272,15 +273,17 @@ def _tables(figures: Figures) -> list[Table]:
             "share of clipped pixels": [each.told(4) for each in figures.clipped],
         }
     confusion = np.mean(list(figures.confusion.values()), axis=0)
-    tables = [
-        _share_table(f"{figures.model}: read as the target (ECS), 95 % intervals", ecs),
-        *([_mix_table(figures)] if figures.mixes else []),
+    tables = [_share_table(f"{figures.model}: read as the target (ECS), 95 % intervals", ecs)]
+    if figures.mixes:
+        tables.append(_mix_table(figures))
+    tables.append(
         _share_table(
             f"{figures.model}: what edits towards the row are read as, mean of the judges",
             dict(zip(EXPRESSIONS, confusion.tolist(), strict=True)),
-        ),
-        *([_share_table(f"{figures.model}: everything else", other)] if other else []),
-    ]
+        )
+    )
+    if other:
+        tables.append(_share_table(f"{figures.model}: everything else", other))
     if (realism := figures.realism) is not None:
         tables[-1].caption = (
             f"told from photos: AUC {realism.auc} on {realism.auc.photos} photos, after "
@@ -304,6 +307,9 @@ def _summary(measured: list[Figures]) -> Table:
 
     from sargan_training.evaluation.figures import mean_of_frequent
 
+    def mean(estimates: Sequence[Estimate], form: str) -> str:
+        return format(mean_of_frequent(estimates), form) if estimates else ""
+
     judges = list(measured[0].confusion)
     table = Table(
         "",
@@ -320,9 +326,9 @@ def _summary(measured: list[Figures]) -> Table:
         table.add_row(
             _short_name(figures.model),
             *(str(figures.mean_ecs[judge]) for judge in judges),
-            f"{mean_of_frequent(figures.verified):.3f}" if figures.verified else "",
+            mean(figures.verified, ".3f"),
             "" if realism is None else f"{realism.auc} in {realism.steps} steps",
-            f"{mean_of_frequent(figures.kid):.4f}" if figures.kid else "",
-            f"{mean_of_frequent(figures.colour):.1f}" if figures.colour else "",
+            mean(figures.kid, ".4f"),
+            mean(figures.colour, ".1f"),
         )
     return table

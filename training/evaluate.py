@@ -202,19 +202,18 @@ class Evaluation:
 
         figures = Figures(model)
         read = self._judge(figures, self.subjects, crops)
+        self._confuse(figures, read)
         if not self.setting.brief:
             self._judge(figures, self.subjects, [compressed(each) for each in crops], ", JPEG 75")
             self._judge(figures, self.subjects, [halved(each) for each in crops], ", half size")
+            self._mix(figures, editor)
+            for target, edited in enumerate(edits):
+                self._look(figures, edited, target)
         for kind, subjects in self.elsewhere.items():
             others = [
                 edit_subjects(editor, subjects, each).crops for each in EXPRESSIONS[:FREQUENT]
             ]
             self._judge(figures, subjects, others, f", {kind}")
-        self._confuse(figures, read)
-        if not self.setting.brief:
-            self._mix(figures, editor)
-            for target, edited in enumerate(edits):
-                self._look(figures, edited, target)
         same = None if self.recogniser is None else self._recognise(figures, crops)
         self._tell_tones_apart(figures, read, same)
         if self.setting.realism_minutes:
