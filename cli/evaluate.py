@@ -92,8 +92,8 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="Stop that training after so many steps, for figures that compare with those of "
-            "other runs and machines.",
+            help="Train it for so many steps instead, however long they take, for figures that "
+            "compare with those of other runs and machines.",
         ),
     ] = None,
     brief: Annotated[
@@ -130,7 +130,8 @@ def evaluate(
         typer.Option(
             metavar="PNG",
             callback=_png,
-            help="Write the best, median and worst edits of each model.",
+            help="Where the best, median and worst edits of each model are drawn; sheet_HALF.png "
+            "in --run unless named here.",
         ),
     ] = None,
     device: options.Device = "auto",
@@ -151,36 +152,33 @@ def evaluate(
     for model in models:
         check_model(model)
         create_generator(model)
-    for folder in [run] if sheet is None else [run, sheet.parent]:
+    sheet = sheet or run / f"sheet_{half.value}.png"
+    for folder in (run, sheet.parent):
         make_folder(folder)
-    evaluation = Evaluation(
-        Setting(
-            data,
-            run,
-            photos=photos,
-            pictures=pictures,
-            half=half.value,
-            judge_steps=judge_steps,
-            realism_minutes=realism_minutes,
-            realism_steps=realism_steps,
-            brief=brief,
-            identity=identity,
-            recognition=recognition,
-            face_api=face_api,
-            second_opinion=second_opinion,
-            device=device,
-        ),
-        say=output.say,
-        warn=output.warn,
+    setting = Setting(
+        data,
+        run,
+        photos=photos,
+        pictures=pictures,
+        half=half.value,
+        judge_steps=judge_steps,
+        realism_minutes=realism_minutes,
+        realism_steps=realism_steps,
+        brief=brief,
+        identity=identity,
+        recognition=recognition,
+        face_api=face_api,
+        second_opinion=second_opinion,
+        device=device,
     )
+    evaluation = Evaluation(setting, say=output.say, warn=output.warn)
     ceiling = evaluation.ceiling()
     mixed = "" if second_opinion is None else ", mixed with the second opinion"
     output.show(_share_table(f"real photos, read as labelled{mixed}", ceiling))
     told: dict[str, Any] = {
+        "setting": asdict(setting),
         "people": len(set(evaluation.subjects.people)),
         "photos": len(evaluation.subjects.rows),
-        "half": half.value,
-        "judge_steps": judge_steps,
         "real": {name: [asdict(each) for each in row] for name, row in ceiling.items()},
         "models": [],
     }
@@ -188,36 +186,45 @@ def evaluate(
     for number, model in enumerate(models):
         figures, edits = evaluation.measure(model)
         measured.append(figures)
-        told["models"].append(figures.to_json())
+        told["models"].append(figures.to_json() | {"sha256": _checksum(model)})
         # What is measured is not lost when another model fails.
-        text = dumps(_without_nan(told), indent=1)
-        replace_with(run / "figures.json", methodcaller("write_text", text))
+        text = dumps(_for_json(told), indent=1)
+        replace_with(run / f"figures_{half.value}.json", methodcaller("write_text", text))
         for table in _tables(figures):
             output.show(table)
-        if sheet is not None:
-            path = sheet
-            if len(models) > 1:
-                path = sheet.with_stem(f"{sheet.stem}_{number}_{_short_name(model)}")
-            write_extremes(path, evaluation.subjects, edits, evaluation.judges)
-            output.say(f"{path}: best, median and worst edits")
+        path = sheet
+        if len(models) > 1:
+            path = sheet.with_stem(f"{sheet.stem}_{number}_{_short_name(model)}")
+        write_extremes(path, evaluation.subjects, edits, evaluation.judges)
+        output.say(f"{path}: best, median and worst edits")
     if len(measured) > 1:
-        output.show(_summary(measured))
+        output.show(_summary(measured, half))
         if steps := unequal_steps(measured):
             output.warn(
                 f"the networks that tell edits from photos did {steps[0]} to {steps[1]} steps: "
                 "those of fewer steps tell less. Evaluate while the machine does nothing else."
             )
-    told["chosen"] = min(measured, key=lambda figures: figures.rank()).model
-    return Report(_without_nan(told))
+    if half is Half.choose:
+        told["chosen"] = min(measured, key=lambda figures: figures.rank()).model
+    return Report(_for_json(told))
 
 
-def _without_nan(value: Any) -> Any:
-    """The same with None for what could not be measured: JSON knows no NaN."""
+def _for_json(value: Any) -> Any:
+    """The same with None for what could not be measured (JSON knows no NaN), and paths as text."""
     if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
+        return {key: _for_json(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_without_nan(each) for each in value]
+        return [_for_json(each) for each in value]
+    if isinstance(value, Path):
+        return str(value)
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _checksum(model: str) -> str:
+    from sargan_plugin.manifest import Manifest, checksum
+
+    is_file = model.endswith(".safetensors")
+    return checksum(Path(model)) if is_file else Manifest().find(model).sha256
 
 
 def _short_name(model: str) -> str:
@@ -301,8 +308,9 @@ def _tables(figures: Figures) -> list[Table]:
     return tables
 
 
-def _summary(measured: list[Figures]) -> Table:
-    """A row for each model, means of the five frequent expressions; the one to choose first."""
+def _summary(measured: list[Figures], half: Half) -> Table:
+    """A row for each model, means of the five frequent expressions, best first; it is said to be
+    the one to choose where that spoils no figures to be reported."""
     from rich.table import Table
 
     from sargan_training.evaluation.figures import mean_of_frequent
@@ -310,6 +318,7 @@ def _summary(measured: list[Figures]) -> Table:
     def mean(estimates: Sequence[Estimate], form: str) -> str:
         return format(mean_of_frequent(estimates), form) if estimates else ""
 
+    first = "the one to choose" if half is Half.choose else "the best"
     judges = list(measured[0].confusion)
     table = Table(
         "",
@@ -318,7 +327,7 @@ def _summary(measured: list[Figures]) -> Table:
         "told from photos, AUC",
         "KID",
         "CIEDE2000",
-        title="all models, the one to choose first; means of the five frequent expressions",
+        title=f"all models, {first} first; means of the five frequent expressions",
         title_justify="left",
     )
     for figures in sorted(measured, key=lambda figures: figures.rank()):

@@ -9,7 +9,6 @@ photo shows already is hardly one and counts nowhere.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,7 +64,7 @@ class Setting:
         half: ``"choose"`` to pick a checkpoint by, ``"report"`` for figures to be told.
         judge_steps: of training of each judge that ``run`` does not hold yet.
         realism_minutes: training time of the network that tells edits from photos; 0 for none.
-        realism_steps: of it at most; None for as many as it does in those minutes.
+        realism_steps: of it, however long they take; None for as many as it does in those minutes.
         brief: whether to measure only what a checkpoint is chosen by, expression and realism, on
             the data set's photos as they are (and on ``pictures``).
         identity: whether to compare face descriptors (slow).
@@ -284,7 +283,7 @@ class Evaluation:
             asked,
             people,
             self.setting.realism_minutes,
-            self.setting.realism_steps or math.inf,
+            self.setting.realism_steps,
             self.device,
         )
 

@@ -25,7 +25,7 @@ from sargan_plugin.manifest import Manifest
 from sargan_training import evaluate
 from sargan_training.checkpoints import save_weights
 from sargan_training.data import aligned_crop, central, half_of, is_held_out, load_faces, read_rows
-from sargan_training.evaluation import appearance, identity, realism
+from sargan_training.evaluation import appearance, identity, realism, sheet
 from sargan_training.evaluation.figures import Figures, unequal_steps
 from sargan_training.evaluation.intervals import Estimate, estimate
 from sargan_training.evaluation.judges import compressed, halved, trained_judge
@@ -36,7 +36,6 @@ from sargan_training.evaluation.realism import (
     told_by_expression,
     two_sample_test,
 )
-from sargan_training.evaluation.sheet import write_extremes
 from sargan_training.evaluation.subjects import crop_found, edit_subjects, held_out_subjects
 
 pytest_plugins = ["face_api_stage", "lfw_stage"]
@@ -83,7 +82,7 @@ def test_two_sample_test_sees_a_plain_difference_and_none_where_there_is_none(a_
     lighter = photos.clamp(max=150) + 100
     plain = two_sample_test(photos, [lighter, lighter], asked, people, minutes=1)
     assert plain.auc.value > 0.9 and plain.steps == 59
-    few = two_sample_test(photos, [lighter, lighter], asked, people, minutes=1, most_steps=7)
+    few = two_sample_test(photos, [lighter, lighter], asked, people, steps=7)
     assert few.steps == 7
     asked[:, 1] = False  # what was not asked for is not looked at
     none = two_sample_test(photos, [photos.clone(), lighter], asked, people, minutes=0.1)
@@ -301,17 +300,26 @@ def test_crops_of_edits_are_cut_where_a_detector_finds_the_face(shared):
 
 
 def test_the_model_to_choose_is_read_often_enough_and_then_told_least():
-    def figures(model, read, told):
-        result = Figures(model, confusion={"judge": []})
-        result.mean_ecs["judge"] = Estimate(read, read, read, 100)
+    def every(value):
+        return Estimate(value, value, value, 100)
+
+    def figures(model, read, told, least=None, same=1.0):
+        result = Figures(model, confusion={"judge": []}, verified=[every(same)] * 7)
+        result.mean_ecs["judge"] = every(read)
+        # Rare expressions do not count, nor one that all photos show already.
+        shares = [read, read, read, np.nan, least or read, 0, 0]
+        result.ecs["judge"] = [every(share) for share in shares]
         if told is not None:
-            result.realism = TwoSampleTest(Estimate(told, told, told, 100), 300, 0.9)
+            result.realism = TwoSampleTest(every(told), 300, 0.9)
         return result
 
     weak, bland = figures("weak", 0.6, 0.55), figures("bland", 0.7, 0.6)
     strong, best = figures("strong", 0.99, 0.9), figures("best", 0.85, 0.8)
-    order = sorted([weak, strong, bland, best], key=lambda each: each.rank())
-    assert [each.model for each in order] == ["best", "strong", "bland", "weak"]
+    uneven = figures("uneven", 0.84, 0.7, least=0.6)
+    others = figures("others", 0.83, 0.7, same=0.97)
+    order = sorted([weak, strong, others, bland, uneven, best], key=lambda each: each.rank())
+    names = ["best", "strong", "uneven", "others", "bland", "weak"]
+    assert [each.model for each in order] == names
     assert unequal_steps(order) is None
     hurried = figures("hurried", 0.85, 0.7)
     hurried.realism = replace(hurried.realism, steps=200)
@@ -343,7 +351,8 @@ def test_evaluate_for_a_moment(data, package, tmp_path, capsys):
     assert "NaN" not in out and "null" in out and not err
     told = json.loads(out)
     (model,) = told["models"]
-    assert told.pop("chosen") == "sargan_flow_128.lfw"
+    assert "chosen" not in told and told["setting"]["half"] == "report"
+    assert model["sha256"] == Manifest().find().sha256
     assert len(model["ecs"]["resnet10t"]) == 7
     ways = ("JPEG 75", "half size", "faces found", "grey photos", "intensity 0.5")
     assert {f"resnet10t, {way}" for way in ways} <= set(model["ecs"])
@@ -356,7 +365,7 @@ def test_evaluate_for_a_moment(data, package, tmp_path, capsys):
     assert all(sum(row) == pytest.approx(1) for row in model["confusion"]["resnet10t"])
     assert (tmp_path / "sheet.png").exists()
     assert len(list(tmp_path.glob("crops_128_*.npy"))) == 1
-    assert told == json.loads((tmp_path / "run" / "figures.json").read_text())
+    assert told == json.loads((tmp_path / "run" / "figures_report.json").read_text())
 
 
 def test_a_brief_evaluation_tells_what_a_checkpoint_is_chosen_by(data, tmp_path, capsys):
@@ -372,6 +381,7 @@ def test_a_brief_evaluation_tells_what_a_checkpoint_is_chosen_by(data, tmp_path,
         assert not model["mixes"] and not model["kid"] and not model["colour"]
     assert "told from photos: AUC" in err and "in 3 steps" in err
     assert "KID (real photos)" not in err and "halfway" not in err
+    assert (tmp_path / "sheet_report_0_sargan_flow_128.lfw.png").exists()
 
 
 def test_several_models_are_told_apart(data, tmp_path, capsys, monkeypatch):
@@ -400,7 +410,13 @@ def test_several_models_are_told_apart(data, tmp_path, capsys, monkeypatch):
     arguments = [str(each) for each in ("evaluate", *files[:2], files[1], *arguments)]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
+    assert "the best first" in err and "choose" not in err and "chosen" not in json.loads(out)
+    # Too few of the few people held out are in the half to choose by.
+    monkeypatch.setattr(evaluate, "held_out_subjects", lambda *_: held_out_subjects(data, "report"))
+    assert main([*arguments, "--half", "choose"]) == 0
+    out, err = capsys.readouterr()
     told = json.loads(out)
+    assert [each["sha256"] for each in told["models"]] == [Manifest().find().sha256] * 3
     assert [each["model"] for each in told["models"]] == [str(files[i]) for i in (0, 1, 1)]
     assert told["chosen"] == str(files[1])
     summary = err[err.index("all models, the one to choose first") :]
@@ -412,7 +428,7 @@ def test_several_models_are_told_apart(data, tmp_path, capsys, monkeypatch):
     ]
     assert main([*arguments[:1], str(files[0]), str(files[2]), *arguments[4:]]) == 1
     assert "it cannot edit" in capsys.readouterr().err
-    (kept,) = json.loads((run / "figures.json").read_text())["models"]
+    (kept,) = json.loads((run / "figures_report.json").read_text())["models"]
     assert kept["model"] == str(files[0])
 
 
@@ -431,10 +447,14 @@ def test_a_sheet_shows_the_best_the_median_and_the_worst_from_left_to_right(data
     edits = light.view(3, 1, 1, 1).expand(3, 3, 160, 160).byte()
     judges = {"judge": ReadsBrightAsAngry().requires_grad_(False)}
     subjects = replace(subjects, rows=[replace(row, label=0) for row in subjects.rows])
-    write_extremes(tmp_path / "sheet.png", subjects, [edits] * 7, judges, each=1)
-    sheet = np.array(Image.open(tmp_path / "sheet.png"))
-    edited = sheet[7 * 130 + 64]  # two rows for each expression, angry's edits are the eighth
+    sheet.write_extremes(tmp_path / "sheet.png", subjects, [edits] * 7, judges, each=1)
+    picture = np.array(Image.open(tmp_path / "sheet.png"))
+    crops = picture[sheet.TOP :, sheet.LEFT :]
+    edited = crops[7 * 130 + 64]  # two rows for each expression, angry's edits are the eighth
     assert [edited[130 * column + 64, 0] for column in range(3)] == [240, 120, 60]
+    names = picture[sheet.TOP :, : sheet.LEFT].min(axis=(1, 2))
+    written = (names < 128).reshape(-1)
+    assert [written[260 * row + 110 : 260 * row + 150].any() for row in range(7)] == [True] * 7
 
 
 class ReadsAllAsHappy(torch.nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ def two_sample_test(
     asked: torch.Tensor,
     people: Sequence[str],
     minutes: float = 3,
-    most_steps: float = math.inf,
+    steps: int | None = None,
     device: torch.device | str = "cpu",
 ) -> TwoSampleTest:
     """Train a fresh network to tell edits from photos, and score it on other people.
@@ -73,8 +72,8 @@ def two_sample_test(
         asked: ``(N, K)``: which edits count; one towards what a photo shows is hardly one.
         people: half of them are trained on, the others scored.
         minutes: of training.
-        most_steps: of training, so that figures of several runs compare: a slow machine does fewer
-            in the same minutes, and those of fewer steps tell less.
+        steps: of training, however long they take: figures of several runs and machines compare,
+            where a slow machine does fewer in the same minutes, and so tells less.
         device: to train on.
     """
     torch.manual_seed(1)
@@ -83,10 +82,14 @@ def two_sample_test(
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
     pairs = (inside[:, None] & asked).nonzero()
     target = torch.cat([torch.zeros(16), torch.ones(16)]).to(device)
-    start, steps = time.monotonic(), 0
-    while (spent := max((time.monotonic() - start) / (60 * minutes), steps / most_steps)) < 1:
+    start, done = time.monotonic(), 0
+
+    def spent() -> float:
+        return (time.monotonic() - start) / (60 * minutes) if steps is None else done / steps
+
+    while (share := spent()) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * (1 - spent)
+            group["lr"] = 1e-3 * (1 - share)
         drawn_pairs = pairs[torch.randint(len(pairs), (16,))].tolist()
         edited = torch.stack([edits[expression][photo] for photo, expression in drawn_pairs])
         images = torch.cat([photos[[photo for photo, _ in drawn_pairs]], edited])
@@ -98,7 +101,7 @@ def two_sample_test(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        steps += 1
+        done += 1
     network.eval()
 
     @torch.no_grad()
@@ -108,7 +111,7 @@ def two_sample_test(
     of_photos, of_edits = scores(photos), [scores(edit) for edit in edits]
     others = _told_apart(of_photos, of_edits, asked, people, ~inside)
     learnt = _told_apart(of_photos, of_edits, asked, people, inside)
-    return TwoSampleTest(others, steps, learnt.value)
+    return TwoSampleTest(others, done, learnt.value)
 
 
 def told_by_expression(
