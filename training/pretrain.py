@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -67,7 +68,9 @@ def train_classifier(
         saved = read_state(unfinished)
         set_state(unfinished, saved, parts)
         step = saved["step"]
-    weights, saved_at = balanced_weights(faces.shares), time.monotonic()
+    weights = balanced_weights(faces.shares)
+    saved_at = begun_at = time.monotonic()
+    first = step
     while step < lessons.steps:
         for group in optimizer.param_groups:
             group["lr"] = lessons.rate * min(1, 4 * (1 - step / lessons.steps))
@@ -83,7 +86,10 @@ def train_classifier(
         optimizer.step()
         step += 1
         if step % 100 == 0:
-            say(f"step {step} of {lessons.steps}  loss {loss.item():.3f}")
+            rate = (step - first) / (time.monotonic() - begun_at)
+            left = timedelta(seconds=round((lessons.steps - step) / rate))
+            speed = f"{rate * lessons.batch:.1f} images/s, {left} left"
+            say(f"step {step} of {lessons.steps}  {speed}  loss {loss.item():.3f}")
         stop = stopped()
         due = stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
         if (due or step == lessons.steps) and not loss.item() < DIVERGED:

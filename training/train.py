@@ -286,7 +286,11 @@ def stop_if_broken(networks: dict[str, nn.Module], step: int, checkpoint: Path) 
 
 
 def last_good(checkpoint: Path) -> str:
-    """What is left of a run that failed, in a sentence."""
+    """What is left of a run that failed, and what to do with it."""
     if not checkpoint.exists():
         return "No checkpoint had been saved yet."
-    return f"{printable_name(checkpoint)} is from before."
+    return (
+        f"{printable_name(checkpoint)} is from before, and the same command would go on from it "
+        "and get here again: lower the rates (--set optimizer.generator=...), or start another run "
+        "from one of this run's averages (--set start=FILE)."
+    )

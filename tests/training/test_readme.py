@@ -9,7 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
+from skimage.data import astronaut
 
 from sargan_cli.app import main
 from sargan_plugin.expressions import EXPRESSIONS
@@ -25,18 +27,41 @@ def commands():
     return block.replace("\\\n", " ").splitlines()
 
 
-def test_the_smoke_recipe_from_photos_to_an_edit(shared, tmp_path, monkeypatch):
-    people = {row.person: row for row in read_rows(shared / "data") if row.path.startswith("lfw")}
-    held_out = [row for row in people.values() if is_held_out(row.person)]
-    reported = [row for row in held_out if half_of(row.person) == "report"]
-    chosen_by = [row for row in held_out if half_of(row.person) == "choose"]
-    trained = [row for row in people.values() if not is_held_out(row.person)]
-    for row in [*reported[:6], *chosen_by[:3], *trained[:8]]:
-        folder = tmp_path / "PHOTOS" / EXPRESSIONS[row.label] / row.person
-        folder.mkdir(parents=True)
-        shutil.copy(shared / "data" / row.path, folder)
-    shutil.copy(shared / "data" / trained[9].path, tmp_path / "me.jpg")
+def enough_of_each(people):
+    """People to train on, to choose by and to report of: as few as all commands need."""
+    held_out = [person for person in people if is_held_out(person)]
+    reported = [person for person in held_out if half_of(person) == "report"]
+    chosen_by = [person for person in held_out if half_of(person) == "choose"]
+    trained = [person for person in people if not is_held_out(person)]
+    return [*reported[:6], *chosen_by[:3], *trained[:8]]
 
+
+@pytest.fixture
+def real_people(shared, tmp_path):
+    """Photos of several people, and the last one's as me.jpg."""
+    rows = {row.person: row for row in read_rows(shared / "data") if row.path.startswith("lfw")}
+    for person in enough_of_each(rows):
+        folder = tmp_path / "PHOTOS" / EXPRESSIONS[rows[person].label] / person
+        folder.mkdir(parents=True)
+        shutil.copy(shared / "data" / rows[person].path, folder)
+    shutil.copy(shared / "data" / rows[person].path, tmp_path / "me.jpg")
+
+
+@pytest.fixture
+def one_person(tmp_path):
+    """The same face under several names: all that there is without a data set."""
+    face = Image.fromarray(astronaut()[:300, 80:380])
+    names = [f"person{number}" for number in range(200)]
+    for number, person in enumerate(enough_of_each(names)):
+        folder = tmp_path / "PHOTOS" / EXPRESSIONS[number % len(EXPRESSIONS)] / person
+        folder.mkdir(parents=True)
+        face.resize((220 + number, 220 + number)).save(folder / "1.jpg")
+    face.save(tmp_path / "me.jpg")
+
+
+@pytest.mark.parametrize("photos", ["real_people", "one_person"])
+def test_the_smoke_recipe_from_photos_to_an_edit(photos, request, tmp_path, monkeypatch):
+    request.getfixturevalue(photos)
     monkeypatch.chdir(tmp_path)
     for line in commands():
         program, *arguments = shlex.split(line)

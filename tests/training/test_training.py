@@ -430,12 +430,17 @@ def test_divergence_is_one_line_and_leaves_the_last_good_checkpoint(
     arguments = command("sargan_flow_128", data, place("run"), "--steps", "6", "--quiet")
     assert main(arguments) == 1
     checkpoint = place("run") / "checkpoint.pt"
-    assert capsys.readouterr().err == (
-        f"error: Training diverged at step 4: generator is nan. {checkpoint} is from before.\n"
-    )
+    told = f"error: Training diverged at step 4: generator is nan. {checkpoint} is from before, "
+    error = capsys.readouterr().err
+    assert error.startswith(told) and error.count("\n") == 1
     saved = state(place("run"))
     assert saved["step"] == 2
     assert all(torch.isfinite(value).all() for value in saved["generator"].values())
+    # What the line advises works: with another rate, here without what broke it.
+    monkeypatch.setattr(HingeGame, "loss", loss)
+    rate = ["--set", "optimizer.generator=1e-5"]
+    assert main([*command("sargan_flow_128", data, place("run"), "--steps", "4"), *rate]) == 0
+    assert "resumed at step 2; optimizer.generator" in capsys.readouterr().err
 
 
 def test_a_rate_that_is_far_too_high_is_noticed(data, place):

@@ -66,8 +66,11 @@ def read_class_folders(root: Path) -> Listing:
     """
     listing = Listing()
     for path in pictures_under(root):
-        expression, *between = path.relative_to(root).parts[:-1] or ("",)
-        taken = listing.add(path, between[0] if between else path.stem, expression)
+        place = path.relative_to(root)
+        expression, *between = place.parts[:-1] or ("",)
+        # Not by the name alone: cameras call a photo in every folder 001.
+        person = between[0] if between else place.with_suffix("").as_posix()
+        taken = listing.add(path, person, expression)
         listing.nameless += taken and not between
     return listing
 
@@ -174,19 +177,20 @@ def read_listing(source: Path, layout: str = "auto") -> Listing:
         reasons = "; ".join(f"{count} {reason}" for reason, count in listing.left_out.items())
         raise SarganError(
             f"{printable_name(source)}: holds no labelled photo in the layout {layout!r}"
-            + (f" ({reasons})." if reasons else ".")
+            + (f" ({reasons})" if reasons else "")
+            + f"; --layout names another: {', '.join(READERS)}."
         )
     return listing
 
 
 def told_layout(source: Path) -> str:
-    """The layout that the names under ``source`` speak for."""
+    """The layout that most names under ``source`` speak for."""
     if source.is_file():
         return "csv"
     if (source / "expressions.csv").exists():
         return "lfw"
-    first = next(pictures_under(source), None)
-    for layout, name in (("kdef", KDEF_NAME), ("rafd", RAFD_NAME)):
-        if first is not None and name.fullmatch(first.stem):
+    names = [path.stem for path in pictures_under(source)]
+    for layout, pattern in (("kdef", KDEF_NAME), ("rafd", RAFD_NAME)):
+        if sum(pattern.fullmatch(name) is not None for name in names) > len(names) / 2:
             return layout
     return "folders"
