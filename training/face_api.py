@@ -1,8 +1,8 @@
 """The expression network of face-api.js: a second opinion on what a face shows.
 
 It was trained by others on other photographs, so it can enlarge the rare expressions of a training
-set and judge edits without having seen either. The weights (MIT licence, 330 KB) come in an npm
-package that is fetched once: ``npm pack @vladmandic/face-api@1.7.15``.
+set. The weights (MIT licence, 330 KB) come in an npm package that is fetched once: ``npm pack
+@vladmandic/face-api@1.7.15``.
 """
 
 from __future__ import annotations
