@@ -197,15 +197,16 @@ def evaluate(
             path = sheet.with_stem(f"{sheet.stem}_{number}_{_short_name(model)}")
         write_extremes(path, evaluation.subjects, edits, evaluation.judges)
         output.say(f"{path}: best, median and worst edits")
-    if len(measured) > 1:
-        output.show(_summary(measured, half))
-        if steps := unequal_steps(measured):
+    ranked = sorted(measured, key=lambda figures: figures.rank())
+    if len(ranked) > 1:
+        output.show(_summary(ranked, half))
+        if steps := unequal_steps(ranked):
             output.warn(
                 f"the networks that tell edits from photos did {steps[0]} to {steps[1]} steps: "
                 "those of fewer steps tell less. Evaluate while the machine does nothing else."
             )
     if half is Half.choose:
-        told["chosen"] = min(measured, key=lambda figures: figures.rank()).model
+        told["chosen"] = ranked[0].model
     return Report(_for_json(told))
 
 
@@ -308,9 +309,9 @@ def _tables(figures: Figures) -> list[Table]:
     return tables
 
 
-def _summary(measured: list[Figures], half: Half) -> Table:
-    """A row for each model, means of the five frequent expressions, best first; it is said to be
-    the one to choose where that spoils no figures to be reported."""
+def _summary(ranked: list[Figures], half: Half) -> Table:
+    """A row for each model, means of the five frequent expressions; the first is said to be the
+    one to choose where that spoils no figures to be reported."""
     from rich.table import Table
 
     from sargan_training.evaluation.figures import mean_of_frequent
@@ -319,7 +320,7 @@ def _summary(measured: list[Figures], half: Half) -> Table:
         return format(mean_of_frequent(estimates), form) if estimates else ""
 
     first = "the one to choose" if half is Half.choose else "the best"
-    judges = list(measured[0].confusion)
+    judges = list(ranked[0].confusion)
     table = Table(
         "",
         *(f"ECS {judge}" for judge in judges),
@@ -330,7 +331,7 @@ def _summary(measured: list[Figures], half: Half) -> Table:
         title=f"all models, {first} first; means of the five frequent expressions",
         title_justify="left",
     )
-    for figures in sorted(measured, key=lambda figures: figures.rank()):
+    for figures in ranked:
         realism = figures.realism
         table.add_row(
             _short_name(figures.model),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from datetime import timedelta
+
+from sargan_training.speed import told_speed
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_OF_NOW = 30.0  # what the current speed is the mean of
@@ -60,9 +61,7 @@ class TrainingProgress:
         (then, first), (now, step) = self.recent[0], self.recent[-1]
         if step == first:
             return "..."
-        rate = (step - first) / max(now - then, 1e-6)
-        left = timedelta(seconds=round((self.steps - step) / rate))
-        return f"{rate * self.batch:.1f} images/s, {left} left"
+        return told_speed(step - first, now - then, self.steps - step, self.batch)
 
     def _show_bar(self, step: int, values: dict[str, float]) -> None:
         if self.bar is None:

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from sargan_training.draws import Draws
 from sargan_training.losses import class_loss
 from sargan_training.precision import fast_autocast
 from sargan_training.recipe import Pretraining
+from sargan_training.speed import told_speed
 
 SECONDS_BETWEEN_SAVES = 60
 DIVERGED = 10 * math.log(len(EXPRESSIONS))  # whoever guesses has a tenth of that loss
@@ -86,9 +86,8 @@ def train_classifier(
         optimizer.step()
         step += 1
         if step % 100 == 0:
-            rate = (step - first) / (time.monotonic() - begun_at)
-            left = timedelta(seconds=round((lessons.steps - step) / rate))
-            speed = f"{rate * lessons.batch:.1f} images/s, {left} left"
+            spent, left = time.monotonic() - begun_at, lessons.steps - step
+            speed = told_speed(step - first, spent, left, lessons.batch)
             say(f"step {step} of {lessons.steps}  {speed}  loss {loss.item():.3f}")
         stop = stopped()
         due = stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
