@@ -17,8 +17,9 @@ from sargan_plugin.generators.edit import (
 )
 from sargan_plugin.generators.skin import MOUTH, ellipses, with_soft_colour
 from sargan_plugin.zoo import create_generator, parameter_count
+from sargan_training.bundle import pair_of
 
-NAMES = ("sargan_128", "usgan_128", "stargan_128", "sargan_flow_128")
+NAMES = ("sargan_128", "usgan_128", "stargan_128", "sargan_flow_128", "sargan_flow_pair_128")
 SMALL = {"channels": 8}
 
 
@@ -35,7 +36,7 @@ def test_edit_keeps_the_contract(name):
     assert edit.delta.shape == images.shape
     assert edit.replace.shape == (2, 1, 64, 64)
     assert 0 <= edit.replace.min() <= edit.replace.max() <= 1
-    assert (edit.flow is not None) == (name == "sargan_flow_128")
+    assert (edit.flow is not None) == name.startswith("sargan_flow")
     if edit.flow is not None:
         assert edit.flow.shape == (2, 2, 64, 64)
 
@@ -119,6 +120,28 @@ def test_a_mirrored_picture_gets_the_mirrored_edit(relative):
     torch.testing.assert_close(mirrored.delta.flip(-1), edit.delta, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(mirrored.replace.flip(-1), edit.replace)
     assert edit.flow.abs().max() > 0.1
+
+
+def test_of_a_pair_one_sees_the_face_and_the_other_its_mirror_image():
+    images, conditions = inputs()
+    options = {"pretrained": False, "crop_size": 64, **SMALL}
+    pair = create_generator("sargan_flow_pair_128", **options)
+    both = [create_generator("sargan_flow_128", **options) for _ in range(2)]
+    for generator in both:
+        torch.nn.init.normal_(generator.to_flow.weight, std=0.1)
+    pair.load_state_dict(pair_of(*both))
+    flow, mask, change = both[0]._propose(images, conditions)
+    other = [each.flip(-1) for each in both[1]._propose(images.flip(-1), conditions)]
+    other[0] = other[0] * torch.tensor([-1, 1]).view(1, 2, 1, 1)
+    for training in (True, False):
+        proposal = pair.train(training)._proposal(images, conditions)
+        for mine, first, second in zip(proposal, (flow, mask, change), other, strict=True):
+            torch.testing.assert_close(mine, (first + second) / 2)
+            assert (first - second).abs().max() > 0.01
+
+    pair.load_state_dict(pair_of(both[0], both[0]))
+    alike, alone = (each.eval()(images, conditions) for each in (pair, both[0]))
+    torch.testing.assert_close(alike, alone)
 
 
 def test_training_costs_one_pass():

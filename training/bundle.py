@@ -3,9 +3,11 @@
     python -m sargan_training.bundle runs/flow/average_002000.safetensors sargan_flow_128.mine
     sargan-cli edit me.jpg happy.jpg --expr happy --model sargan_flow_128.mine.safetensors
 
-Several averages of one run are averaged again, weight by weight. Writes ``NAME.safetensors`` (half
-precision) into the working folder or ``--folder``. With ``--folder weights`` in the project's
-sources, the two lines it prints are what the manifest says of weights that ship.
+Several averages of one run are averaged again, weight by weight. Two generators
+``sargan_flow_128`` whose bundle is to be called ``sargan_flow_pair_128.NAME`` are kept side by side
+instead. Writes ``NAME.safetensors`` (half precision) into the working folder or ``--folder``. With
+``--folder weights`` in the project's sources, the two lines it prints are what the manifest says of
+weights that ship.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from sargan_plugin.zoo import architecture_in, create_generator
 from sargan_training.checkpoints import save_generator
 from sargan_training.command import run_script
 
+MEMBER, PAIR = "sargan_flow_128", "sargan_flow_pair_128"
+
 
 def largest_error(first: Generator, second: Generator) -> float:
     """Largest difference of two generators' results in grey levels, on smooth random pictures."""
@@ -38,33 +42,45 @@ def largest_error(first: Generator, second: Generator) -> float:
     return float(difference.abs().max()) * 127.5
 
 
-def mean_of(generators: Sequence[Generator]) -> Generator:
-    """The first generator with the mean of all their weights (Wortsman et al., 2022)."""
+def mean_of(generators: Sequence[Generator]) -> dict[str, torch.Tensor]:
+    """The state of one generator with the mean of all their weights (Wortsman et al., 2022)."""
     states = [generator.state_dict() for generator in generators]
-    mean = {key: torch.stack([state[key] for state in states]).mean(dim=0) for key in states[0]}
-    generators[0].load_state_dict(mean)
-    return generators[0]
+    return {key: torch.stack([state[key] for state in states]).mean(dim=0) for key in states[0]}
+
+
+def pair_of(first: Generator, second: Generator) -> dict[str, torch.Tensor]:
+    """The state of a :class:`~sargan_plugin.generators.sargan_flow.SARGANFlowPair`."""
+    other = {f"other.{key}": value for key, value in second.state_dict().items()}
+    return first.state_dict() | other
 
 
 def bundle(paths: Sequence[Path], name: str, folder: Path) -> Path:
-    """Write the mean of some averages in half precision to ``folder``; returns the file.
+    """Write the mean of some averages, or a pair, in half precision to ``folder``.
+
+    Returns the file.
 
     Raises:
-        SarganError: when they are not all of the architecture that ``name`` says, the file is there
-            already, or it cannot be written.
+        SarganError: when they are not all of the architecture that ``name`` says, a pair is not of
+            two, the file is there already, or it cannot be written.
     """
     destination = folder / f"{name}.safetensors"
     if destination.exists():
         raise SarganError(f"{printable_name(destination)}: is there already; take another name.")
     wanted, options = name.partition(".")[0], architecture_in(paths[0])[1]
+    if wanted == PAIR and len(paths) != 2:
+        raise SarganError(f"{name}: a pair is made of two files of weights, not of {len(paths)}.")
+    member = MEMBER if wanted == PAIR else wanted
     for path in paths:
-        if architecture_in(path) != (wanted, options):
-            raise SarganError(f"{path}: is no {wanted} like the others; name the weights after it.")
-    generator = mean_of([create_generator(path) for path in paths])
-    state = {key: value.half() for key, value in generator.state_dict().items()}
+        if architecture_in(path) != (member, options):
+            raise SarganError(f"{path}: is no {member} like the others; name the weights after it.")
+    members = [create_generator(path) for path in paths]
+    state = pair_of(*members) if wanted == PAIR else mean_of(members)
+    exact = create_generator(wanted, pretrained=False, **options).eval()
+    exact.load_state_dict(state)
     make_folder(folder)
-    save_generator(destination, state, wanted, options)
-    error = largest_error(generator, create_generator(destination))
+    half = {key: value.half() for key, value in state.items()}
+    save_generator(destination, half, wanted, options)
+    error = largest_error(exact, create_generator(destination))
     print(f'file = "{destination.name}"\nsha256 = "{checksum(destination)}"')
     size = destination.stat().st_size / 1e6
     print(f"# {size:.1f} MB; rounding changes {error:.2f} grey levels at most")

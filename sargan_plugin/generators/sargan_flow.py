@@ -1,12 +1,12 @@
 """SARGAN with flow: moves what can be moved, paints only what cannot.
 
-Our own member of the family, and the model that ships. A smile is first of all a movement: lips,
+Our own member of the family; the model that ships is two of it. A smile is first of all a movement: lips,
 cheeks and lids keep their texture and travel. So the generator predicts a smooth flow, and on top
 of it SARGAN's colour change, limited by a mask to where something has to appear or vanish (teeth,
 wrinkles, the white of an eye), and to colours that this face can have (``skin.py``).
 
-In use, faces are edited together with their mirror image, and mouths that are to be at rest are
-looked at twice.
+In use, faces are edited together with their mirror image, which the second of a pair sees, and
+mouths that are to be at rest are looked at twice.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from sargan_plugin.generators.blocks import (
 from sargan_plugin.generators.edit import Edit, Generator, apply_edit, warp_by_flow
 from sargan_plugin.generators.registry import register_generator
 from sargan_plugin.generators.skin import MOUTH, ellipses, natural_change, with_soft_colour
+
+# Flow, mask and a change of colour that is not limited yet.
+Proposal = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class ConditionalSARB(SpatialAttentionResidualBlock):
@@ -134,21 +137,17 @@ class SARGANFlow(Generator):
         return edit.then(again.within(ellipses(MOUTH, image) * at_rest.view(-1, 1, 1, 1)))
 
     def _look(self, image: torch.Tensor, condition: torch.Tensor) -> Edit:
-        flow, mask, change = self._propose(image, condition)
-        if not self.training:
-            mirrored = self._propose(image.flip(-1), condition)
-            other_flow, other_mask, other_change = (each.flip(-1) for each in mirrored)
-            other_way = flow.new_tensor([-1, 1]).view(1, 2, 1, 1)
-            flow = (flow + other_way * other_flow) / 2
-            mask, change = (mask + other_mask) / 2, (change + other_change) / 2
+        flow, mask, change = self._proposal(image, condition)
         with torch.autocast(image.device.type, enabled=False):
             change = natural_change(image, warp_by_flow(image, flow), change)
             return Edit(with_soft_colour(change), mask, flow)
 
-    def _propose(
-        self, image: torch.Tensor, condition: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Flow, mask and a change of colour that is not limited yet."""
+    def _proposal(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
+        if self.training:
+            return self._propose(image, condition)
+        return seen_both_ways(self, self, image, condition)
+
+    def _propose(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
         if self.source is not None:
             with torch.no_grad():  # it learns from labels alone
                 condition = condition - self.source(image).softmax(dim=1).to(condition)
@@ -172,6 +171,34 @@ class SARGANFlow(Generator):
         return F.interpolate(flow, size=(size, size), mode="bicubic", align_corners=False)
 
 
+class SARGANFlowPair(SARGANFlow):
+    """Two generators that learnt apart: one sees the face, the other its mirror image.
+
+    A movement that the expression asks for is proposed by both. What one of them paints only to
+    fool the judges it learnt from is its own habit, and is halved. Takes the options of
+    :class:`SARGANFlow`, for both. ``training/bundle.py`` makes one of two trained generators.
+    """
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.other = SARGANFlow(**options)
+
+    def _proposal(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
+        return seen_both_ways(self, self.other, image, condition)
+
+
+def seen_both_ways(
+    first: SARGANFlow, second: SARGANFlow, image: torch.Tensor, condition: torch.Tensor
+) -> Proposal:
+    """The mean of what ``first`` proposes for a picture and ``second`` for its mirror image."""
+    flow, mask, change = first._propose(image, condition)
+    mirrored = second._propose(image.flip(-1), condition)
+    other_flow, other_mask, other_change = (each.flip(-1) for each in mirrored)
+    other_way = flow.new_tensor([-1, 1]).view(1, 2, 1, 1)
+    flow = (flow + other_way * other_flow) / 2
+    return flow, (mask + other_mask) / 2, (change + other_change) / 2
+
+
 def enlarged(features: torch.Tensor) -> torch.Tensor:
     """Double the size bilinearly: transposed convolutions and pixel shuffles leave a halftone."""
     return F.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -179,5 +206,11 @@ def enlarged(features: torch.Tensor) -> torch.Tensor:
 
 @register_generator
 def sargan_flow_128(**options) -> SARGANFlow:
-    """The model that ships: 128-pixel crops, 48 channels, 3 SARBs, 1.4 M parameters."""
+    """128-pixel crops, 48 channels, 3 SARBs, 1.4 M parameters."""
     return SARGANFlow(**options)
+
+
+@register_generator
+def sargan_flow_pair_128(**options) -> SARGANFlowPair:
+    """The model that ships: two of ``sargan_flow_128``, 2.7 M parameters."""
+    return SARGANFlowPair(**options)

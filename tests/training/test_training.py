@@ -28,7 +28,7 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.manifest import checksum
 from sargan_plugin.zoo import architecture_in, create_generator
 from sargan_training import benchmark, bundle, contact_sheet, hardware, logbook
-from sargan_training.checkpoints import read_state, save_state, set_state
+from sargan_training.checkpoints import read_state, save_generator, save_state, set_state
 from sargan_training.command import run_script
 from sargan_training.data import (
     Crops,
@@ -764,3 +764,23 @@ def test_bundled_weights_are_the_mean_in_half_precision(data, place, capsys, uma
         bundle.bundle(both, "stargan_128.one", place().parent)
     with pytest.raises(SarganError, match="is no usgan_128 like the others"):
         bundle.bundle(both, "usgan_128.mean", place().parent)
+
+
+def test_two_that_learnt_apart_are_bundled_side_by_side(tmp_path):
+    def weights(name: str, **options: object):
+        generator = create_generator("sargan_flow_128", pretrained=False, channels=4, **options)
+        state = generator.state_dict()
+        save_generator(tmp_path / name, state, "sargan_flow_128", {"channels": 4, **options})
+        return tmp_path / name
+
+    both = [weights("one.safetensors"), weights("two.safetensors")]
+    pair = create_generator(bundle.bundle(both, "sargan_flow_pair_128.ours", tmp_path))
+    for member, path in ((pair.other, both[1]), (pair, both[0])):
+        torch.testing.assert_close(
+            member.to_paint.weight, create_generator(path).to_paint.weight, atol=1e-3, rtol=1e-2
+        )
+    with pytest.raises(SarganError, match="two files of weights, not of 1"):
+        bundle.bundle(both[:1], "sargan_flow_pair_128.half", tmp_path)
+    with pytest.raises(SarganError, match=r"is no sargan_flow_128 like the others"):
+        shallow = weights("three.safetensors", blocks=1)
+        bundle.bundle([both[0], shallow], "sargan_flow_pair_128.odd", tmp_path)
