@@ -1,9 +1,9 @@
 """SARGAN with flow: moves what can be moved, paints only what cannot.
 
-Our own member of the family; the model that ships is two of it. A smile is first of all a movement: lips,
-cheeks and lids keep their texture and travel. So the generator predicts a smooth flow, and on top
-of it SARGAN's colour change, limited by a mask to where something has to appear or vanish (teeth,
-wrinkles, the white of an eye), and to colours that this face can have (``skin.py``).
+Our own member of the family; the model that ships is two of it. A smile is first of all a movement:
+lips, cheeks and lids keep their texture and travel. So the generator predicts a smooth flow, and on
+top of it SARGAN's colour change, limited by a mask to where something has to appear or vanish
+(teeth, wrinkles, the white of an eye), and to colours that this face can have (``skin.py``).
 
 In use, faces are edited together with their mirror image, which the second of a pair sees, and
 mouths that are to be at rest are looked at twice.

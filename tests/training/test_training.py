@@ -510,6 +510,7 @@ def test_runs_that_cannot_be_say_why(data, place):
         ("generator.crop_size=32", "crop_size must be a multiple of 16 from 64 on, not 32"),
         ('generator.crop_size="big"', r"usgan_128 cannot be built with .*'crop_size': 'big'"),
         ('system="sargan_flow_128.lfw"', "not 'sargan_flow_128.lfw'; weights to go on from"),
+        ('system="sargan_flow_pair_128"', "train sargan_flow_128 twice"),
         ('system="mine.safetensors"', "not 'mine.safetensors'; weights to go on from"),
     ):
         with pytest.raises(SarganError, match=reason):
