@@ -89,8 +89,9 @@ def test_turning_the_picture_turns_the_edit(editor):
     assert difference.mean() < 0.5
 
 
-def test_manifest_describes_the_default_weights():
-    weights = Manifest().find()
+@pytest.mark.parametrize("name", Manifest().weights)
+def test_manifest_describes_the_weights(name):
+    weights = Manifest().find(name)
     path = Manifest().path_of(weights)
     assert path.stat().st_size < 10_000_000
     assert (Manifest().folder / weights.card).is_file()

@@ -3,11 +3,11 @@
     python -m sargan_training.bundle runs/flow/average_002000.safetensors sargan_flow_128.mine
     sargan-cli edit me.jpg happy.jpg --expr happy --model sargan_flow_128.mine.safetensors
 
-Several averages of one run are averaged again, weight by weight. Two generators
-``sargan_flow_128`` whose bundle is to be called ``sargan_flow_pair_128.NAME`` are kept side by side
-instead. Writes ``NAME.safetensors`` (half precision) into the working folder or ``--folder``. With
-``--folder weights`` in the project's sources, the two lines it prints are what the manifest says of
-weights that ship.
+Several averages of one run are averaged again, weight by weight. If NAME starts with
+``sargan_flow_pair_128``, two generators ``sargan_flow_128`` of runs with different seeds are kept
+side by side instead. Writes ``NAME.safetensors`` (half precision) into the working folder or
+``--folder``. With ``--folder weights`` in the project's sources, the two lines it prints are what
+the manifest says of weights that ship.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sargan_plugin.zoo import architecture_in, create_generator
 from sargan_training.checkpoints import save_generator
 from sargan_training.command import run_script
 
-MEMBER, PAIR = "sargan_flow_128", "sargan_flow_pair_128"
+PAIR, HALF_OF_PAIR = "sargan_flow_pair_128", "sargan_flow_128"
 
 
 def largest_error(first: Generator, second: Generator) -> float:
@@ -67,12 +67,15 @@ def bundle(paths: Sequence[Path], name: str, folder: Path) -> Path:
     if destination.exists():
         raise SarganError(f"{printable_name(destination)}: is there already; take another name.")
     wanted, options = name.partition(".")[0], architecture_in(paths[0])[1]
+    member = HALF_OF_PAIR if wanted == PAIR else wanted
     if wanted == PAIR and len(paths) != 2:
-        raise SarganError(f"{name}: a pair is made of two files of weights, not of {len(paths)}.")
-    member = MEMBER if wanted == PAIR else wanted
+        raise SarganError(f"{name}: a pair is made of two {member}, not of {len(paths)}.")
     for path in paths:
         if architecture_in(path) != (member, options):
-            raise SarganError(f"{path}: is no {member} like the others; name the weights after it.")
+            raise SarganError(
+                f"{path}: is no {member} like the others, of which a {wanted} is made; name the "
+                "weights after their architecture."
+            )
     members = [create_generator(path) for path in paths]
     state = pair_of(*members) if wanted == PAIR else mean_of(members)
     exact = create_generator(wanted, pretrained=False, **options).eval()
@@ -90,7 +93,7 @@ def bundle(paths: Sequence[Path], name: str, folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("averages", type=Path, nargs="+")
-    parser.add_argument("name", help="architecture.tag")
+    parser.add_argument("name", help="architecture.tag; sargan_flow_pair_128.tag of two")
     parser.add_argument(
         "--folder", type=Path, default=Path(), help="the working folder if not given"
     )

@@ -88,7 +88,8 @@ class Recipe:
 
     Attributes:
         description: what it trains, in one line.
-        system: a generator's architecture, as ``sargan_plugin.create_generator`` knows it.
+        system: a generator's architecture, as ``sargan_plugin.create_generator`` knows it; of a
+            pair, that of its two generators.
         generator: options of the architecture, such as ``channels``.
         start: weights that the generator goes on from, by name or as a ``.safetensors`` file; empty
             for random ones.

@@ -22,7 +22,7 @@ from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
 from sargan_plugin.images import make_folder, printable_name
 from sargan_plugin.zoo import create_generator, generator_names
-from sargan_training.bundle import MEMBER, PAIR
+from sargan_training.bundle import HALF_OF_PAIR, PAIR
 from sargan_training.checkpoints import (
     changes_since,
     read_state,
@@ -202,14 +202,15 @@ def new_generator(recipe: Recipe) -> Generator:
         SarganError: when it cannot be built or cannot edit crops of its own size.
     """
     if "." in recipe.system:
+        systems = ", ".join(name for name in generator_names() if name != PAIR)
         raise SarganError(
-            f"system is an architecture ({', '.join(generator_names())}), not {recipe.system!r}; "
+            f"system is an architecture ({systems}), not {recipe.system!r}; "
             "weights to go on from are named by start."
         )
     if recipe.system == PAIR:
         raise SarganError(
-            f"{PAIR} is two generators that learnt apart: train {MEMBER} twice, with another seed "
-            "the second time, and make them a pair (python -m sargan_training.bundle)."
+            f"{PAIR} is two generators that learnt apart: train {HALF_OF_PAIR} twice, with another "
+            "seed the second time, and make them a pair (python -m sargan_training.bundle)."
         )
     try:
         generator = create_generator(recipe.system, pretrained=False, **recipe.generator)

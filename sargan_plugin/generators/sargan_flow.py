@@ -122,10 +122,8 @@ class SARGANFlow(Generator):
     def edit(self, image: torch.Tensor, condition: torch.Tensor) -> Edit:
         """What is proposed for a picture.
 
-        In evaluation mode this is the mean with its mirror image's: what a generator paints on one
-        side alone to fool its judges is halved, and a mirrored picture gets the mirrored edit. And
-        as far as a face is to be neutral its mouth is edited once more, after the first edit, which
-        leaves the lips of a broad smile half open.
+        In evaluation mode a mouth is edited once more, after the first edit, as far as the face is
+        to be neutral: one edit leaves the lips of a broad smile half open.
         """
         edit = self._look(image, condition)
         at_rest = condition[:, EXPRESSIONS.index("neutral")]
@@ -143,6 +141,11 @@ class SARGANFlow(Generator):
             return Edit(with_soft_colour(change), mask, flow)
 
     def _proposal(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
+        """In evaluation mode the mean of what is proposed for a picture and its mirror image.
+
+        What a generator paints on one side alone to fool its judges is halved, and a mirrored
+        picture gets the mirrored edit.
+        """
         if self.training:
             return self._propose(image, condition)
         return seen_both_ways(self, self, image, condition)
@@ -175,8 +178,10 @@ class SARGANFlowPair(SARGANFlow):
     """Two generators that learnt apart: one sees the face, the other its mirror image.
 
     A movement that the expression asks for is proposed by both. What one of them paints only to
-    fool the judges it learnt from is its own habit, and is halved. Takes the options of
-    :class:`SARGANFlow`, for both. ``training/bundle.py`` makes one of two trained generators.
+    fool the judges it learnt from is its own habit, and is halved. Both are asked in
+    training mode, too, and a mirrored picture gets nearly, not exactly, the mirrored edit. Takes
+    the options of :class:`SARGANFlow`, for both. ``training/bundle.py`` makes a pair of two trained
+    generators.
     """
 
     def __init__(self, **options) -> None:

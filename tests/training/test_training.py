@@ -780,7 +780,7 @@ def test_two_that_learnt_apart_are_bundled_side_by_side(tmp_path):
         torch.testing.assert_close(
             member.to_paint.weight, create_generator(path).to_paint.weight, atol=1e-3, rtol=1e-2
         )
-    with pytest.raises(SarganError, match="two files of weights, not of 1"):
+    with pytest.raises(SarganError, match="is made of two sargan_flow_128, not of 1"):
         bundle.bundle(both[:1], "sargan_flow_pair_128.half", tmp_path)
     with pytest.raises(SarganError, match=r"is no sargan_flow_128 like the others"):
         shallow = weights("three.safetensors", blocks=1)
