@@ -341,7 +341,7 @@ def test_subjects_may_be_edited_weakly(shared):
 
 
 def test_evaluate_for_a_moment(data, package, tmp_path, capsys):
-    arguments = ["evaluate", "sargan_flow_128.lfw", "--data", data, "--run", tmp_path / "run"]
+    arguments = ["evaluate", Manifest().default, "--data", data, "--run", tmp_path / "run"]
     arguments += ["--photos", 8, "--judge-steps", 1, "--realism-minutes", 0.001]
     arguments += ["--face-api", package[0], "--no-identity"]
     arguments += ["--sheet", tmp_path / "sheet.png", "--json"]
@@ -524,7 +524,7 @@ def test_photos_and_edits_are_told_apart_where_their_faces_are_found(
     )
     evaluation = evaluate.Evaluation(setting, say=lambda line: None)
     evaluation.elsewhere.clear()
-    evaluation.measure("sargan_flow_128.lfw")
+    evaluation.measure(Manifest().default)
     ((shown, edits),) = seen
     everybody = held_out_subjects(data, "report")
     assert torch.equal(shown, central(everybody.crops_found(FaceDetector())))
@@ -542,7 +542,7 @@ def test_evaluate_on_prepared_photos_and_other_pictures(shared, tmp_path, capsys
         if is_held_out(row.person) and half_of(row.person) == "report"
     }
     trained = {row.person: row for row in rows[:40] if not is_held_out(row.person)}
-    for row in [*list(held_out.values())[:8], *list(trained.values())[:8]]:
+    for row in [*list(held_out.values())[:4], *list(trained.values())[:4]]:
         folder = tmp_path / "photos" / EXPRESSIONS[row.label] / row.person
         folder.mkdir(parents=True)
         shutil.copy(shared / "data" / row.path, folder)
@@ -552,7 +552,7 @@ def test_evaluate_on_prepared_photos_and_other_pictures(shared, tmp_path, capsys
     Image.fromarray(astronaut()).save(others / "astronaut.png")
     Image.new("RGB", (64, 64)).save(others / "black.png")
     (others / "broken.png").write_bytes(b"no picture")
-    arguments = ["evaluate", "sargan_flow_128.lfw", "--data", prepared, "--pictures", others]
+    arguments = ["evaluate", Manifest().default, "--data", prepared, "--pictures", others]
     arguments += ["--run", tmp_path / "run", "--photos", 8, "--judge-steps", 1]
     arguments += ["--realism-minutes", 0, "--json"]
     capsys.readouterr()

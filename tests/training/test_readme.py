@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from skimage.data import astronaut
 
 from sargan_cli.app import main
 from sargan_plugin.expressions import EXPRESSIONS
-from sargan_training.data import half_of, is_held_out, read_rows
+from sargan_training.data import half_of, is_held_out
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -37,19 +36,8 @@ def enough_of_each(people):
 
 
 @pytest.fixture
-def real_people(shared, tmp_path):
-    """Photos of several people, and the last one's as me.jpg."""
-    rows = {row.person: row for row in read_rows(shared / "data") if row.path.startswith("lfw")}
-    for person in enough_of_each(rows):
-        folder = tmp_path / "PHOTOS" / EXPRESSIONS[rows[person].label] / person
-        folder.mkdir(parents=True)
-        shutil.copy(shared / "data" / rows[person].path, folder)
-    shutil.copy(shared / "data" / rows[person].path, tmp_path / "me.jpg")
-
-
-@pytest.fixture
 def one_person(tmp_path):
-    """The same face under several names: all that there is without a data set."""
+    """The same face under several names, as a set with labels."""
     face = Image.fromarray(astronaut()[:300, 80:380])
     names = [f"person{number}" for number in range(200)]
     for number, person in enumerate(enough_of_each(names)):
@@ -59,9 +47,7 @@ def one_person(tmp_path):
     face.save(tmp_path / "me.jpg")
 
 
-@pytest.mark.parametrize("photos", ["real_people", "one_person"])
-def test_the_smoke_recipe_from_photos_to_an_edit(photos, request, tmp_path, monkeypatch):
-    request.getfixturevalue(photos)
+def test_the_smoke_recipe_from_photos_to_an_edit(one_person, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for line in commands():
         program, *arguments = shlex.split(line)
