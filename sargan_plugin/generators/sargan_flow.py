@@ -178,10 +178,9 @@ class SARGANFlowPair(SARGANFlow):
     """Two generators that learnt apart: one sees the face, the other its mirror image.
 
     A movement that the expression asks for is proposed by both. What one of them paints only to
-    fool the judges it learnt from is its own habit, and is halved. Both are asked in
-    training mode, too, and a mirrored picture gets nearly, not exactly, the mirrored edit. Takes
-    the options of :class:`SARGANFlow`, for both. ``training/bundle.py`` makes a pair of two trained
-    generators.
+    fool the judges it learnt from is its own habit, and is halved. Both are asked in training mode,
+    too, and a mirrored picture gets nearly, not exactly, the mirrored edit. Takes the options of
+    :class:`SARGANFlow`, for both. ``training/bundle.py`` makes a pair of two trained generators.
     """
 
     def __init__(self, **options) -> None:
