@@ -54,10 +54,13 @@ def pair_of(first: Generator, second: Generator) -> dict[str, torch.Tensor]:
     return first.state_dict() | other
 
 
-def bundle(paths: Sequence[Path], name: str, folder: Path) -> Path:
+def bundle(
+    paths: Sequence[Path], name: str, folder: Path, reach: Sequence[float] | None = None
+) -> Path:
     """Write the mean of some averages, or a pair, in half precision to ``folder``.
 
-    Returns the file.
+    With ``reach`` flow generators move faces farther than they were trained to, by these shares for
+    each expression. Returns the file.
 
     Raises:
         SarganError: when they are not all of the architecture that ``name`` says, a pair is not of
@@ -76,6 +79,8 @@ def bundle(paths: Sequence[Path], name: str, folder: Path) -> Path:
                 f"{path}: is no {member} like the others, of which a {wanted} is made; name the "
                 "weights after their architecture."
             )
+    if reach is not None:
+        options = options | {"reach": list(reach)}
     members = [create_generator(path) for path in paths]
     state = pair_of(*members) if wanted == PAIR else mean_of(members)
     exact = create_generator(wanted, pretrained=False, **options).eval()
@@ -97,8 +102,16 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path(), help="the working folder if not given"
     )
+    parser.add_argument(
+        "--reach",
+        type=float,
+        nargs=len(EXPRESSIONS),
+        metavar="SHARE",
+        help="of flow generators: how far each expression moves a face, 1 as in training "
+        f"({', '.join(EXPRESSIONS)})",
+    )
     arguments = parser.parse_args()
-    bundle(arguments.averages, arguments.name, arguments.folder)
+    bundle(arguments.averages, arguments.name, arguments.folder, arguments.reach)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sargan_cli.app import main
 from sargan_cli.training_progress import TrainingProgress
 from sargan_plugin.errors import SarganError
+from sargan_plugin.expressions import condition_of
 from sargan_plugin.manifest import checksum
 from sargan_plugin.zoo import architecture_in, create_generator
 from sargan_training import benchmark, bundle, contact_sheet, hardware, logbook
@@ -770,6 +771,7 @@ def test_bundled_weights_are_the_mean_in_half_precision(data, place, capsys, uma
 def test_two_that_learnt_apart_are_bundled_side_by_side(tmp_path):
     def weights(name: str, **options: object):
         generator = create_generator("sargan_flow_128", pretrained=False, channels=4, **options)
+        torch.nn.init.normal_(generator.to_flow.weight)
         state = generator.state_dict()
         save_generator(tmp_path / name, state, "sargan_flow_128", {"channels": 4, **options})
         return tmp_path / name
@@ -780,6 +782,14 @@ def test_two_that_learnt_apart_are_bundled_side_by_side(tmp_path):
         torch.testing.assert_close(
             member.to_paint.weight, create_generator(path).to_paint.weight, atol=1e-3, rtol=1e-2
         )
+    reach = [1, 1, 1, 1.3, 1, 1, 1]
+    farther = create_generator(bundle.bundle(both, "sargan_flow_pair_128.far", tmp_path, reach))
+    mixes = torch.stack([condition_of(mix) for mix in ("angry", "angry:1,happy:1")])
+    images = torch.rand(2, 3, 128, 128)
+    with torch.no_grad():
+        near, far = (each.edit(images, mixes).flow for each in (pair, farther))
+    assert near.abs().max() > 0
+    torch.testing.assert_close(far, near * torch.tensor([1.3, 1.15]).view(2, 1, 1, 1))
     with pytest.raises(SarganError, match="is made of two sargan_flow_128, not of 1"):
         bundle.bundle(both[:1], "sargan_flow_pair_128.half", tmp_path)
     with pytest.raises(SarganError, match=r"is no sargan_flow_128 like the others"):
