@@ -69,7 +69,7 @@ class SARGANFlow(Generator):
         channels: width at half the crop's size; twice as wide at a quarter.
         blocks: number of SARBs.
         conditions: length of the condition.
-        max_flow: largest displacement as a share of half the crop's side.
+        max_flow: largest displacement, where reach is 1, as a share of half the crop's side.
         max_colour: largest change of a colour besides its light. What appears in a face is lighter
             or darker than what was there, and little else (teeth, the dark of a mouth, a wrinkle;
             lips over teeth need most), and free colours are what a generator fools its judges with
@@ -103,6 +103,8 @@ class SARGANFlow(Generator):
         self.max_colour = max_colour
         if len(reach) != conditions:
             raise ValueError(f"reach has {len(reach)} values for {conditions} conditions")
+        if not all(0 <= share < float("inf") for share in reach):
+            raise ValueError("reach is of finite shares that are not negative")
         self.reach = tuple(reach)
         wide = 2 * channels
         # No norm in the stem: the picture's own brightness and the condition must both survive it.

@@ -790,6 +790,12 @@ def test_two_that_learnt_apart_are_bundled_side_by_side(tmp_path):
         near, far = (each.edit(images, mixes).flow for each in (pair, farther))
     assert near.abs().max() > 0
     torch.testing.assert_close(far, near * torch.tensor([1.3, 1.15]).view(2, 1, 1, 1))
+    for wrong, reason in (
+        ([1, 2], "has 2 values for 7"),
+        ([1] * 6 + [float("nan")], "is of finite"),
+    ):
+        with pytest.raises(SarganError, match=f"reach {reason}"):
+            bundle.bundle(both, "sargan_flow_pair_128.wrong", tmp_path, wrong)
     with pytest.raises(SarganError, match="is made of two sargan_flow_128, not of 1"):
         bundle.bundle(both[:1], "sargan_flow_pair_128.half", tmp_path)
     with pytest.raises(SarganError, match=r"is no sargan_flow_128 like the others"):
