@@ -392,7 +392,7 @@ def test_a_brief_evaluation_tells_what_a_checkpoint_is_chosen_by(data, narrow, t
         assert not model["mixes"] and not model["kid"] and not model["colour"]
     assert "told from photos: AUC" in err and "in 3 steps" in err
     assert "KID (real photos)" not in err and "halfway" not in err
-    assert (tmp_path / "sheet_report_0_narrow.png").exists()
+    assert (tmp_path / f"sheet_report_0_{narrow.parent.name}_narrow.png").exists()
 
 
 def test_several_models_are_told_apart(data, tmp_path, capsys, monkeypatch):
