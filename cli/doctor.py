@@ -20,7 +20,6 @@ PACKAGES = (
     "torch",
     "torchvision",
     "kornia",
-    "timm",
     "insightface",
     "onnxruntime",
     "numpy",

@@ -11,12 +11,12 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import timm
 import torch
 from safetensors import SafetensorError, safe_open
 
 from sargan_plugin.errors import SarganError, SarganWarning, closest_match_hint
 from sargan_plugin.generators import Generator
+from sargan_plugin.generators.registry import BUILDERS
 from sargan_plugin.manifest import Manifest
 
 ENTRY_POINT_GROUP = "sargan_plugin.generators"
@@ -24,7 +24,7 @@ ENTRY_POINT_GROUP = "sargan_plugin.generators"
 
 @cache
 def register_generators() -> None:
-    """Register our generators and, through entry points, those of other packages with timm.
+    """Register our generators and, through entry points, those of other packages.
 
     A plugin that cannot be loaded is one warning, not the end of the program.
     """
@@ -44,11 +44,7 @@ def register_generators() -> None:
 def generator_names() -> list[str]:
     """Architectures that :func:`create_generator` can build, ours and plugins'."""
     register_generators()
-    return [
-        name
-        for name in timm.list_models()
-        if not timm.models.model_entrypoint(name).__module__.startswith("timm.")
-    ]
+    return sorted(BUILDERS)
 
 
 def create_generator(
@@ -89,7 +85,11 @@ def create_generator(
 def _built(architecture: str, options: dict[str, object]) -> Generator:
     name = _known_architecture(architecture)
     try:
-        return timm.create_model(name, **options)
+        for option, value in options.items():
+            # Python makes no blocks at all of range(-1).
+            if isinstance(value, (int, float)) and value < 0:
+                raise ValueError(f"{option} cannot be negative")
+        return BUILDERS[name](**options)
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise SarganError(f"{name} cannot be built with {options}: {reason}") from error

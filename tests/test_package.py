@@ -126,8 +126,8 @@ def test_import_is_light():
         assert heavy not in result.stdout
 
 
-def test_using_the_editor_imports_no_detector_and_no_host():
+def test_using_the_editor_imports_no_detector_no_host_and_no_timm():
     code = "import sargan_plugin.editor, sys; print(sorted(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    for heavy in (b"'insightface'", b"'cv2'", b"'onnxruntime'", b"'torchvision.transforms.v2'"):
+    for heavy in (b"'insightface'", b"'cv2'", b"'onnxruntime'", b"'torchvision'", b"'timm'"):
         assert heavy not in result.stdout

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from sargan_plugin import zoo
 from sargan_plugin.errors import SarganError
+from sargan_plugin.generators import registry
 from sargan_plugin.manifest import Manifest, checksum, fetch
 from sargan_plugin.zoo import create_generator, generator_names
 
@@ -176,3 +177,24 @@ def test_broken_plugin_is_one_warning(monkeypatch):
     zoo.register_generators.cache_clear()
     assert {"sargan_128", "usgan_128", "stargan_128", "sargan_flow_128"} <= set(names)
     assert "resnet18" not in names
+
+
+def test_generators_of_another_package_are_found_by_its_entry_point(monkeypatch, tmp_path):
+    (tmp_path / "others_generators.py").write_text(
+        "from sargan_plugin.generators.registry import register_generator\n"
+        "from sargan_plugin.generators.sargan_flow import SARGANFlow\n"
+        "@register_generator\n"
+        "def others_64(channels=4):\n"
+        "    return SARGANFlow(channels=channels, blocks=1, crop_size=64)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("others", "others_generators", zoo.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(zoo, "entry_points", lambda group: [entry])
+    zoo.register_generators.cache_clear()
+    try:
+        assert create_generator("others_64", pretrained=False, channels=8).crop_size == 64
+        with pytest.raises(SarganError, match="others_64 cannot be built with"):
+            create_generator("others_64", pretrained=False, width=8)
+    finally:
+        zoo.register_generators.cache_clear()
+        registry.BUILDERS.pop("others_64")

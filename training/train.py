@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import nn
 
 from sargan_plugin.detector_files import first_line
@@ -22,6 +21,7 @@ from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.generators import Generator
 from sargan_plugin.images import make_folder, printable_name
 from sargan_plugin.zoo import create_generator, generator_names
+from sargan_training.backbones import ModelEmaV3
 from sargan_training.bundle import HALF_OF_PAIR, PAIR
 from sargan_training.checkpoints import (
     changes_since,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
+import sys
 from dataclasses import replace
 from itertools import count
 
@@ -23,7 +25,7 @@ from sargan_plugin.errors import SarganError
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.manifest import Manifest
 from sargan_plugin.zoo import create_generator
-from sargan_training import evaluate
+from sargan_training import backbones, evaluate
 from sargan_training.checkpoints import save_generator, save_weights
 from sargan_training.data import aligned_crop, central, half_of, is_held_out, load_faces, read_rows
 from sargan_training.evaluation import appearance, identity, realism, sheet
@@ -623,3 +625,9 @@ def test_evaluate_refuses_before_it_trains_judges(arguments, reason, data, tmp_p
 def test_evaluate_says_what_is_missing(tmp_path, capsys):
     assert main(["evaluate", "sargan_flow_128.lfw", "--data", str(tmp_path)]) == 1
     assert "there is no expressions.csv" in capsys.readouterr().err
+
+
+def test_without_timm_it_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(SarganError, match=r"pip install 'sargan-plugin\[train,eval\]'"):
+        runpy.run_path(backbones.__file__)

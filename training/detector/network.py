@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sargan_training.backbones import timm
 from sargan_training.detector.anchors import ANCHORS_PER_CELL, SIDES, STRIDES
 
 BACKBONE = "mobilenetv4_conv_small_050"

@@ -14,12 +14,12 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from sargan_plugin.errors import SarganError
 from sargan_plugin.images import make_folder
+from sargan_training.backbones import ModelEmaV3
 from sargan_training.checkpoints import read_state, save_state, set_state
 from sargan_training.detector.anchors import make_anchors
 from sargan_training.detector.cpu import slow_convolutions_in_float32

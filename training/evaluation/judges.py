@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -20,6 +19,7 @@ from torch import nn
 
 from sargan_plugin.expressions import EXPRESSIONS
 from sargan_plugin.images import make_folder
+from sargan_training.backbones import timm
 from sargan_training.checkpoints import load_weights, save_weights
 from sargan_training.data import MARGIN, Crops, FaceSet, by_parts, central
 from sargan_training.face_api import TRIM, FaceApiExpression, read_weights

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
 
+from sargan_training.backbones import timm
 from sargan_training.data import by_parts, to_unit
 from sargan_training.evaluation.intervals import Estimate, drawn_together, estimated
 from sargan_training.precision import fast_autocast

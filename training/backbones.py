@@ -1,0 +1,19 @@
+"""timm, whose networks judge edits, tell them from photos and find faces.
+
+Imported from here, because it takes seconds to start and comes with an extra: pictures are edited
+without it.
+"""
+
+from __future__ import annotations
+
+from sargan_plugin.errors import SarganError
+
+try:
+    import timm
+    from timm.utils import ModelEmaV3
+except ImportError as error:
+    raise SarganError(
+        f"Training and evaluation need timm: pip install 'sargan-plugin[train,eval]' ({error})"
+    ) from error
+
+__all__ = ["ModelEmaV3", "timm"]
