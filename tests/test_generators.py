@@ -123,23 +123,29 @@ def test_a_mirrored_picture_gets_the_mirrored_edit(relative):
 
 
 @pytest.mark.parametrize("relative", [False, True])
-def test_of_a_pair_one_sees_the_face_and_the_other_its_mirror_image(relative):
-    images, conditions = inputs()
+def test_of_a_pair_one_sees_the_face_and_one_the_mirror_image_or_each_both(relative):
+    images, conditions = inputs(3)
     options = {"pretrained": False, "crop_size": 64, "relative": relative, **SMALL}
     pair = create_generator("sargan_flow_pair_128", **options)
     both = [create_generator("sargan_flow_128", **options) for _ in range(2)]
     for generator in both:
         torch.nn.init.normal_(generator.to_flow.weight, std=0.1)
     pair.load_state_dict(pair_of(*both))
-    flow, mask, change = both[0]._propose(images, conditions)
-    other = [each.flip(-1) for each in both[1]._propose(images.flip(-1), conditions)]
-    other[0] = other[0] * torch.tensor([-1, 1]).view(1, 2, 1, 1)
-    both_proposals = list(zip((flow, mask, change), other, strict=True))
-    assert all((first - second).abs().max() > 0.01 for first, second in both_proposals)
+
+    def proposals(first, second):
+        mine = first._propose(images, conditions)
+        flow, *paint = [each.flip(-1) for each in second._propose(images.flip(-1), conditions)]
+        return list(zip(mine, (flow * torch.tensor([-1, 1]).view(1, 2, 1, 1), *paint), strict=True))
+
+    one_each, exchanged = proposals(*both), proposals(*both[::-1])
+    assert all((first - second).abs().max() > 0.01 for first, second in one_each)
+    angry = conditions[:, EXPRESSIONS.index("angry")].view(-1, 1, 1, 1)
+    assert angry.any() and not angry.all()
     for training in (True, False):
         proposal = pair.train(training)._proposal(images, conditions)
-        for mine, (first, second) in zip(proposal, both_proposals, strict=True):
-            torch.testing.assert_close(mine, (first + second) / 2)
+        for mine, ones, others in zip(proposal, one_each, exchanged, strict=True):
+            ones, others = sum(ones) / 2, sum(others) / 2
+            torch.testing.assert_close(mine, ones * (1 - angry / 2) + others * angry / 2)
 
     pair.load_state_dict(pair_of(both[0], both[0]))
     alike, alone = (each.eval()(images, conditions) for each in (pair, both[0]))

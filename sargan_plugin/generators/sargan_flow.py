@@ -157,7 +157,8 @@ class SARGANFlow(Generator):
         """
         if self.training:
             return self._propose(image, condition)
-        return seen_both_ways(self, self, image, condition)
+        mirrored = self._propose(image.flip(-1), condition)
+        return mixed(self._propose(image, condition), turned(mirrored))
 
     def _propose(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
         reach = 1 + (condition * (condition.new_tensor(self.reach) - 1)).sum(dim=1)
@@ -189,9 +190,12 @@ class SARGANFlowPair(SARGANFlow):
     """Two generators that learnt apart: one sees the face, the other its mirror image.
 
     A movement that the expression asks for is proposed by both. What one of them paints only to
-    fool the judges it learnt from is its own habit, and is halved. Both are asked in training mode,
-    too, and a mirrored picture gets nearly, not exactly, the mirrored edit. Takes the options of
-    :class:`SARGANFlow`, for both. ``training/bundle.py`` makes a pair of two trained generators.
+    fool the judges it learnt from is its own habit, and is halved. Habits of one side are what
+    angry mouths show most: as far as a face is to be angry, each of the two sees both images.
+
+    Both are asked in training mode, too, and a mirrored picture gets nearly, not exactly, the
+    mirrored edit. Takes the options of :class:`SARGANFlow`, for both. ``training/bundle.py`` makes
+    a pair of two trained generators.
     """
 
     def __init__(self, **options) -> None:
@@ -199,19 +203,28 @@ class SARGANFlowPair(SARGANFlow):
         self.other = SARGANFlow(**options)
 
     def _proposal(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
-        return seen_both_ways(self, self.other, image, condition)
+        proposal = self._one_each(image, condition)
+        angry = condition[:, EXPRESSIONS.index("angry")].view(-1, 1, 1, 1)
+        if not angry.any():
+            return proposal
+        exchanged = turned(self._one_each(image.flip(-1), condition))
+        return mixed(proposal, exchanged, angry / 2)
+
+    def _one_each(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
+        mirrored = self.other._propose(image.flip(-1), condition)
+        return mixed(self._propose(image, condition), turned(mirrored))
 
 
-def seen_both_ways(
-    first: SARGANFlow, second: SARGANFlow, image: torch.Tensor, condition: torch.Tensor
-) -> Proposal:
-    """The mean of what ``first`` proposes for a picture and ``second`` for its mirror image."""
-    flow, mask, change = first._propose(image, condition)
-    mirrored = second._propose(image.flip(-1), condition)
-    other_flow, other_mask, other_change = (each.flip(-1) for each in mirrored)
-    other_way = flow.new_tensor([-1, 1]).view(1, 2, 1, 1)
-    flow = (flow + other_way * other_flow) / 2
-    return flow, (mask + other_mask) / 2, (change + other_change) / 2
+def turned(proposal: Proposal) -> Proposal:
+    """A proposal for a mirror image, for the picture."""
+    flow, mask, change = (each.flip(-1) for each in proposal)
+    return flow * flow.new_tensor([-1, 1]).view(1, 2, 1, 1), mask, change
+
+
+def mixed(first: Proposal, second: Proposal, share: torch.Tensor | float = 0.5) -> Proposal:
+    """The mean of two proposals, or another ``share`` of the second."""
+    flow, mask, change = (a + (b - a) * share for a, b in zip(first, second, strict=True))
+    return flow, mask, change
 
 
 def enlarged(features: torch.Tensor) -> torch.Tensor:
