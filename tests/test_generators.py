@@ -125,6 +125,7 @@ def test_a_mirrored_picture_gets_the_mirrored_edit(relative):
 @pytest.mark.parametrize("relative", [False, True])
 def test_of_a_pair_one_sees_the_face_and_one_the_mirror_image_or_each_both(relative):
     images, conditions = inputs(3)
+    conditions[2] = condition_of("angry:0.6,sad:0.4")
     options = {"pretrained": False, "crop_size": 64, "relative": relative, **SMALL}
     pair = create_generator("sargan_flow_pair_128", **options)
     both = [create_generator("sargan_flow_128", **options) for _ in range(2)]
@@ -150,6 +151,24 @@ def test_of_a_pair_one_sees_the_face_and_one_the_mirror_image_or_each_both(relat
     pair.load_state_dict(pair_of(both[0], both[0]))
     alike, alone = (each.eval()(images, conditions) for each in (pair, both[0]))
     torch.testing.assert_close(alike, alone)
+
+
+@pytest.mark.parametrize("name", ["neutral", "angry"])
+def test_gradients_of_conditions_do_not_jump_where_an_expression_begins(name):
+    images, _ = inputs(1)
+    pair = create_generator("sargan_flow_pair_128", pretrained=False, crop_size=64, **SMALL)
+    pair = pair.double().eval().requires_grad_(False)
+    for each in (pair, pair.other):
+        torch.nn.init.normal_(each.to_flow.weight, std=0.1)
+    gradients = []
+    for share in (0, 1e-7):
+        condition = condition_of("happy")[None].double()
+        condition[:, EXPRESSIONS.index(name)] = share
+        condition.requires_grad_()
+        pair(images.double(), condition).square().sum().backward()
+        gradients.append(condition.grad)
+    # Bilinear samples have a corner where nothing moves yet, so not exactly.
+    torch.testing.assert_close(*gradients, rtol=0.05, atol=1e-3)
 
 
 def test_training_costs_one_pass():

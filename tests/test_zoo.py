@@ -195,6 +195,12 @@ def test_generators_of_another_package_are_found_by_its_entry_point(monkeypatch,
         assert create_generator("others_64", pretrained=False, channels=8).crop_size == 64
         with pytest.raises(SarganError, match="others_64 cannot be built with"):
             create_generator("others_64", pretrained=False, width=8)
+
+        def others_64():
+            """Of the same name, in another module."""
+
+        with pytest.raises(SarganError, match="others_64 is a generator of others_generators"):
+            registry.register_generator(others_64)
     finally:
         zoo.register_generators.cache_clear()
         registry.BUILDERS.pop("others_64")

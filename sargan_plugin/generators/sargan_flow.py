@@ -136,7 +136,7 @@ class SARGANFlow(Generator):
         """
         edit = self._look(image, condition)
         at_rest = condition[:, EXPRESSIONS.index("neutral")]
-        if self.training or not at_rest.any():
+        if self.training or idle(at_rest):
             return edit
         with torch.autocast(image.device.type, enabled=False):
             edited = apply_edit(image, edit.feathered()).clamp(-1, 1)
@@ -205,7 +205,7 @@ class SARGANFlowPair(SARGANFlow):
     def _proposal(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
         proposal = self._one_each(image, condition)
         angry = condition[:, EXPRESSIONS.index("angry")].view(-1, 1, 1, 1)
-        if not angry.any():
+        if idle(angry):
             return proposal
         exchanged = turned(self._one_each(image.flip(-1), condition))
         return mixed(proposal, exchanged, angry / 2)
@@ -213,6 +213,11 @@ class SARGANFlowPair(SARGANFlow):
     def _one_each(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
         mirrored = self.other._propose(image.flip(-1), condition)
         return mixed(self._propose(image, condition), turned(mirrored))
+
+
+def idle(share: torch.Tensor) -> bool:
+    """Whether what is done by this share changes nothing, not even a gradient."""
+    return not share.any() and not (share.requires_grad and torch.is_grad_enabled())
 
 
 def turned(proposal: Proposal) -> Proposal:
