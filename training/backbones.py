@@ -1,7 +1,6 @@
 """timm, whose networks judge edits, tell them from photos and find faces.
 
-Imported from here, because it takes seconds to start and comes with an extra: pictures are edited
-without it.
+Comes with the extras for training and evaluation; pictures are edited without it.
 """
 
 from __future__ import annotations

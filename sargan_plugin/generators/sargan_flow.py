@@ -157,8 +157,7 @@ class SARGANFlow(Generator):
         """
         if self.training:
             return self._propose(image, condition)
-        mirrored = self._propose(image.flip(-1), condition)
-        return mixed(self._propose(image, condition), turned(mirrored))
+        return seen_both_ways(self, self, image, condition)
 
     def _propose(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
         reach = 1 + (condition * (condition.new_tensor(self.reach) - 1)).sum(dim=1)
@@ -203,33 +202,33 @@ class SARGANFlowPair(SARGANFlow):
         self.other = SARGANFlow(**options)
 
     def _proposal(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
-        proposal = self._one_each(image, condition)
+        proposal = seen_both_ways(self, self.other, image, condition)
         angry = condition[:, EXPRESSIONS.index("angry")].view(-1, 1, 1, 1)
         if idle(angry):
             return proposal
-        exchanged = turned(self._one_each(image.flip(-1), condition))
-        return mixed(proposal, exchanged, angry / 2)
+        exchanged = seen_both_ways(self.other, self, image, condition)
+        flow, mask, change = (
+            one + (other - one) * (angry / 2)
+            for one, other in zip(proposal, exchanged, strict=True)
+        )
+        return flow, mask, change
 
-    def _one_each(self, image: torch.Tensor, condition: torch.Tensor) -> Proposal:
-        mirrored = self.other._propose(image.flip(-1), condition)
-        return mixed(self._propose(image, condition), turned(mirrored))
+
+def seen_both_ways(
+    first: SARGANFlow, second: SARGANFlow, image: torch.Tensor, condition: torch.Tensor
+) -> Proposal:
+    """The mean of what ``first`` proposes for a picture and ``second`` for its mirror image."""
+    flow, mask, change = first._propose(image, condition)
+    mirrored = second._propose(image.flip(-1), condition)
+    other_flow, other_mask, other_change = (each.flip(-1) for each in mirrored)
+    other_way = flow.new_tensor([-1, 1]).view(1, 2, 1, 1)
+    flow = (flow + other_way * other_flow) / 2
+    return flow, (mask + other_mask) / 2, (change + other_change) / 2
 
 
 def idle(share: torch.Tensor) -> bool:
     """Whether what is done by this share changes nothing, not even a gradient."""
     return not share.any() and not (share.requires_grad and torch.is_grad_enabled())
-
-
-def turned(proposal: Proposal) -> Proposal:
-    """A proposal for a mirror image, for the picture."""
-    flow, mask, change = (each.flip(-1) for each in proposal)
-    return flow * flow.new_tensor([-1, 1]).view(1, 2, 1, 1), mask, change
-
-
-def mixed(first: Proposal, second: Proposal, share: torch.Tensor | float = 0.5) -> Proposal:
-    """The mean of two proposals, or another ``share`` of the second."""
-    flow, mask, change = (a + (b - a) * share for a, b in zip(first, second, strict=True))
-    return flow, mask, change
 
 
 def enlarged(features: torch.Tensor) -> torch.Tensor:
